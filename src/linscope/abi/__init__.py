@@ -1,0 +1,1 @@
+"""Kernel and file-format constants and layouts, one file per header, cited; no logic."""

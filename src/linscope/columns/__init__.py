@@ -1,0 +1,1 @@
+"""Typed columnar tables: schema with units, interning, folding, grouping."""

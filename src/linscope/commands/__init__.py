@@ -1,0 +1,17 @@
+"""The subcommands: one file each (arguments, call, rows; no logic) and one line here."""
+
+from __future__ import annotations
+
+from linscope.tables import Entry, Table
+
+COMMANDS = Table(
+    "command",
+    {
+        "record": Entry("linscope.commands.record:RECORD", "record samples and events of a program to perf.data"),
+        "stat": Entry("linscope.commands.stat:STAT", "count events while a program runs"),
+        "report": Entry("linscope.commands.report:REPORT", "where the time went, as a table with call graphs"),
+        "script": Entry("linscope.commands.script:SCRIPT", "every event of a recording, one by one, in time order"),
+        "flame": Entry("linscope.commands.flame:FLAME", "where the time went, as a flame graph (HTML, SVG, text)"),
+        "export": Entry("linscope.commands.export:EXPORT", "write a recording in another format"),
+    },
+)

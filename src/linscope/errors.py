@@ -1,0 +1,103 @@
+"""The tree of errors.  Fields first; the text is derived from them.
+
+    LinscopeError                what was tried, and why it cannot be
+    |-- UsageError               the command line or an argument is wrong                (exit 2)
+    |   `-- UnknownNameError     no such event, field, command; offers the nearest names
+    |-- InputError               a file or stream is not what it should be; carries the offset
+    |   |-- FormatError          damaged, truncated or not this format
+    |   `-- UnsupportedError     intact, but of a kind that we do not read
+    |-- SystemCallError          the kernel said no; carries errno
+    |   |-- PermissionDenied     names the capability or the sysctl that would allow it
+    |   `-- NotInKernel          names the CONFIG_ symbol or the hardware that is missing
+    `-- OutputError              a result could not be written
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class LinscopeError(Exception):
+    """What went wrong, where, why, and what to do next; ``str()`` joins them into one or two lines."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str = "", why: str = "", next_step: str = "") -> None:
+        self.what = what
+        self.where = where
+        self.why = why
+        self.next_step = next_step
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        if self.why:
+            text += f": {self.why}"
+        if self.next_step:
+            text += f"\n  try: {self.next_step}"
+        return text
+
+
+class UsageError(LinscopeError):
+    """The command line, or an argument of the API, is wrong."""
+
+    exit_code = 2
+
+
+class UnknownNameError(UsageError):
+    """No thing of that name; the text offers the nearest ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str] = (), *, next_step: str = "") -> None:
+        """kind: singular noun ("event", "command"); known: the names to look for near ones in."""
+        import difflib  # only on the sad path
+
+        self.kind = kind
+        self.name = name
+        self.near = difflib.get_close_matches(name, list(known), n=3)
+        why = f"did you mean {' or '.join(self.near)}?" if self.near else ""
+        super().__init__(f"no {kind} named {name!r}", why=why, next_step=next_step)
+
+
+class InputError(LinscopeError):
+    """A file or stream is not what it should be."""
+
+    def __init__(
+        self, what: str, *, where: str = "", offset: int | None = None, why: str = "", next_step: str = ""
+    ) -> None:
+        """offset: byte offset in the file (or in the decompressed stream), None when there is none to name."""
+        self.offset = offset
+        if offset is not None:
+            what = f"{what} at offset {offset} ({offset:#x})"
+        super().__init__(what, where=where, why=why, next_step=next_step)
+
+
+class FormatError(InputError):
+    """Damaged, truncated, or not of this format."""
+
+
+class UnsupportedError(InputError):
+    """Intact, but of a kind that linscope does not read."""
+
+
+class SystemCallError(LinscopeError):
+    """The kernel refused a call."""
+
+    def __init__(
+        self, what: str, *, errno: int = 0, where: str = "", why: str = "", next_step: str = ""
+    ) -> None:
+        import os
+
+        self.errno = errno
+        super().__init__(what, where=where, why=why or (os.strerror(errno) if errno else ""), next_step=next_step)
+
+
+class PermissionDenied(SystemCallError):
+    """EPERM or EACCES; next_step names the capability or sysctl that would allow it."""
+
+
+class NotInKernel(SystemCallError):
+    """The running kernel or machine lacks the feature; why names the CONFIG_ symbol or the hardware."""
+
+
+class OutputError(LinscopeError):
+    """A result could not be written (disk full, no such folder, not writable)."""

@@ -1,0 +1,31 @@
+"""Rows: what every command returns, rendered as text, JSON or CSV by ``render.rows``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+
+def _plain(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+class Column(NamedTuple):
+    """One column: its key in JSON and CSV, its heading and form in text."""
+
+    name: str  # JSON key and CSV header, with the unit: "duration_ns"
+    heading: str = ""  # heading in text; empty: the name
+    align: str = "<"  # "<" or ">"
+    format: Callable[[Any], str] = _plain  # value -> text cell; JSON and CSV get the value itself
+
+
+@dataclass
+class Rows:
+    """A table to show.  ``rows`` may be a generator: text, JSON and CSV stream."""
+
+    columns: Sequence[Column]
+    rows: Iterable[Sequence[Any]]
+    title: list[str] = field(default_factory=list)  # comment lines above the table, in text only
+    streaming: bool = False  # text is written row by row with the headings' widths, not aligned over all rows
+    headings: bool = True  # False: text shows no line of headings (perf script)

@@ -1,0 +1,1 @@
+"""Addresses <-> names: kallsyms, ELF, JIT maps, inlined frames and source lines, demangling."""
