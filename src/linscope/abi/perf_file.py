@@ -1,0 +1,132 @@
+"""Layout of the perf.data file: tools/perf/util/header.h and tools/lib/perf/include/perf/event.h.
+
+A file is: header, ids of all attrs, attrs, data section (records), then one ``struct perf_file_section`` for
+each feature bit that is set, then the feature sections.  A pipe is the 16-byte header and records only.
+See also tools/perf/Documentation/perf.data-file-format.txt.
+"""
+
+from __future__ import annotations
+
+PERF_MAGIC = b"PERFILE2"  # as the bytes of a little-endian u64; a big-endian writer stores them reversed
+PERF_MAGIC_SWAPPED = b"2ELIFREP"
+PERF_MAGIC_V1 = b"PERFFILE"
+
+# struct perf_file_header {u64 magic, size, attr_size; sections attrs, data, types; u64 adds_features[4];}
+FILE_HEADER_FORMAT = "8sQQQQQQQQ4Q"
+FILE_HEADER_SIZE = 104
+FILE_HEADER_DATA_SIZE_OFFSET = 48  # of data.size, for the recorder that goes on writing
+PIPE_HEADER_SIZE = 16  # struct perf_pipe_file_header {u64 magic, size;}
+SECTION_FORMAT = "QQ"  # struct perf_file_section {u64 offset, size;}
+SECTION_SIZE = 16
+HEADER_FEAT_BITS = 256
+
+# enum: feature bits
+HEADER_TRACING_DATA = 1
+HEADER_BUILD_ID = 2
+HEADER_HOSTNAME = 3
+HEADER_OSRELEASE = 4
+HEADER_VERSION = 5
+HEADER_ARCH = 6
+HEADER_NRCPUS = 7
+HEADER_CPUDESC = 8
+HEADER_CPUID = 9
+HEADER_TOTAL_MEM = 10
+HEADER_CMDLINE = 11
+HEADER_EVENT_DESC = 12
+HEADER_CPU_TOPOLOGY = 13
+HEADER_NUMA_TOPOLOGY = 14
+HEADER_BRANCH_STACK = 15
+HEADER_PMU_MAPPINGS = 16
+HEADER_GROUP_DESC = 17
+HEADER_AUXTRACE = 18
+HEADER_STAT = 19
+HEADER_CACHE = 20
+HEADER_SAMPLE_TIME = 21
+HEADER_MEM_TOPOLOGY = 22
+HEADER_CLOCKID = 23
+HEADER_DIR_FORMAT = 24
+HEADER_BPF_PROG_INFO = 25
+HEADER_BPF_BTF = 26
+HEADER_COMPRESSED = 27
+HEADER_CPU_PMU_CAPS = 28
+HEADER_CLOCK_DATA = 29
+HEADER_HYBRID_TOPOLOGY = 30
+HEADER_PMU_CAPS = 31
+HEADER_CPU_DOMAIN_INFO = 32
+
+FEATURE_NAMES = {
+    HEADER_TRACING_DATA: "TRACING_DATA",
+    HEADER_BUILD_ID: "BUILD_ID",
+    HEADER_HOSTNAME: "HOSTNAME",
+    HEADER_OSRELEASE: "OSRELEASE",
+    HEADER_VERSION: "VERSION",
+    HEADER_ARCH: "ARCH",
+    HEADER_NRCPUS: "NRCPUS",
+    HEADER_CPUDESC: "CPUDESC",
+    HEADER_CPUID: "CPUID",
+    HEADER_TOTAL_MEM: "TOTAL_MEM",
+    HEADER_CMDLINE: "CMDLINE",
+    HEADER_EVENT_DESC: "EVENT_DESC",
+    HEADER_CPU_TOPOLOGY: "CPU_TOPOLOGY",
+    HEADER_NUMA_TOPOLOGY: "NUMA_TOPOLOGY",
+    HEADER_BRANCH_STACK: "BRANCH_STACK",
+    HEADER_PMU_MAPPINGS: "PMU_MAPPINGS",
+    HEADER_GROUP_DESC: "GROUP_DESC",
+    HEADER_AUXTRACE: "AUXTRACE",
+    HEADER_STAT: "STAT",
+    HEADER_CACHE: "CACHE",
+    HEADER_SAMPLE_TIME: "SAMPLE_TIME",
+    HEADER_MEM_TOPOLOGY: "MEM_TOPOLOGY",
+    HEADER_CLOCKID: "CLOCKID",
+    HEADER_DIR_FORMAT: "DIR_FORMAT",
+    HEADER_BPF_PROG_INFO: "BPF_PROG_INFO",
+    HEADER_BPF_BTF: "BPF_BTF",
+    HEADER_COMPRESSED: "COMPRESSED",
+    HEADER_CPU_PMU_CAPS: "CPU_PMU_CAPS",
+    HEADER_CLOCK_DATA: "CLOCK_DATA",
+    HEADER_HYBRID_TOPOLOGY: "HYBRID_TOPOLOGY",
+    HEADER_PMU_CAPS: "PMU_CAPS",
+    HEADER_CPU_DOMAIN_INFO: "CPU_DOMAIN_INFO",
+}
+
+# enum perf_user_event_type: records that perf itself adds
+PERF_RECORD_USER_TYPE_START = 64
+PERF_RECORD_HEADER_ATTR = 64
+PERF_RECORD_HEADER_EVENT_TYPE = 65
+PERF_RECORD_HEADER_TRACING_DATA = 66  # {header; u32 size;} then size bytes, padded to 8, after the record
+PERF_RECORD_HEADER_BUILD_ID = 67
+PERF_RECORD_FINISHED_ROUND = 68
+PERF_RECORD_ID_INDEX = 69
+PERF_RECORD_AUXTRACE_INFO = 70
+PERF_RECORD_AUXTRACE = 71  # {header; u64 size, offset, reference; u32 idx, tid, cpu, 0;} then size bytes
+PERF_RECORD_AUXTRACE_ERROR = 72
+PERF_RECORD_THREAD_MAP = 73
+PERF_RECORD_CPU_MAP = 74
+PERF_RECORD_STAT_CONFIG = 75
+PERF_RECORD_STAT = 76
+PERF_RECORD_STAT_ROUND = 77
+PERF_RECORD_EVENT_UPDATE = 78
+PERF_RECORD_TIME_CONV = 79
+PERF_RECORD_HEADER_FEATURE = 80  # {header; u64 feat_id; data}
+PERF_RECORD_COMPRESSED = 81  # {header; zstd data}
+PERF_RECORD_FINISHED_INIT = 82
+PERF_RECORD_COMPRESSED2 = 83  # {header; u64 data_size; zstd data; padding to 8}
+PERF_RECORD_BPF_METADATA = 84
+PERF_RECORD_SCHEDSTAT_CPU = 85
+PERF_RECORD_SCHEDSTAT_DOMAIN = 86
+
+# misc of HEADER_BUILD_ID: the size byte behind the 20 bytes of build-id is valid
+PERF_RECORD_MISC_BUILD_ID_SIZE = 1 << 15
+# misc of LOST_SAMPLES: dropped by a BPF filter, not by a full ring
+PERF_RECORD_MISC_LOST_SAMPLES_BPF = 1 << 15
+
+# EVENT_UPDATE types
+PERF_EVENT_UPDATE_UNIT = 0
+PERF_EVENT_UPDATE_SCALE = 1
+PERF_EVENT_UPDATE_NAME = 2
+PERF_EVENT_UPDATE_CPUS = 3
+
+PERF_COMP_ZSTD = 1  # HEADER_COMPRESSED: type
+
+BUILD_ID_SIZE = 20
+STRING_ALIGNMENT = 64  # NAME_ALIGN: strings of feature sections are {u32 length; bytes padded to 64}
