@@ -1,3 +1,242 @@
+// The bindings: buffers in, numpy arrays out, the GIL released while the work is done.
 #include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <stdexcept>
+
+#include "fold.h"
+#include "scan.h"
+
 namespace nb = nanobind;
-NB_MODULE(_core, m) { m.def("one", []() { return 1; }); }
+using namespace linscope;
+
+namespace {
+
+template <typename T> using Input = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+// Hands a vector's memory to numpy without a copy.
+template <typename T> nb::object array_of(std::vector<T> &&values) {
+    auto *kept = new std::vector<T>(std::move(values));
+    nb::capsule owner(kept, [](void *p) noexcept { delete static_cast<std::vector<T> *>(p); });
+    return nb::cast(nb::ndarray<nb::numpy, T, nb::ndim<1>>(kept->data(), {kept->size()}, owner));
+}
+
+class BufferView {
+  public:
+    explicit BufferView(nb::handle object) {
+        if (PyObject_GetBuffer(object.ptr(), &view_, PyBUF_SIMPLE) != 0) {
+            throw nb::python_error();
+        }
+    }
+    ~BufferView() { PyBuffer_Release(&view_); }
+    BufferView(const BufferView &) = delete;
+    BufferView &operator=(const BufferView &) = delete;
+    const uint8_t *data() const { return static_cast<const uint8_t *>(view_.buf); }
+    size_t size() const { return static_cast<size_t>(view_.len); }
+
+  private:
+    Py_buffer view_;
+};
+
+constexpr size_t kLayoutWords = 7;
+
+std::vector<Layout> layouts_of(const Input<uint64_t> &words) {
+    if (words.size() % kLayoutWords != 0) {
+        throw std::invalid_argument("layouts: seven words each");
+    }
+    std::vector<Layout> layouts;
+    const uint64_t *w = words.data();
+    for (size_t i = 0; i < words.size(); i += kLayoutWords) {
+        layouts.push_back({w[i], w[i + 1], w[i + 2], w[i + 3], w[i + 4], w[i + 5], w[i + 6]});
+    }
+    return layouts;
+}
+
+std::unordered_map<uint64_t, uint16_t> ids_of(const Input<uint64_t> &ids, const Input<uint16_t> &events, size_t layouts) {
+    if (ids.size() != events.size()) {
+        throw std::invalid_argument("ids and events differ in length");
+    }
+    std::unordered_map<uint64_t, uint16_t> map;
+    for (size_t i = 0; i < ids.size(); i++) {
+        if (events.data()[i] >= layouts) {
+            throw std::invalid_argument("an id of an event that does not exist");
+        }
+        map.emplace(ids.data()[i], events.data()[i]);
+    }
+    return map;
+}
+
+nb::dict scan(Scanner &scanner, nb::handle buffer, size_t start) {
+    BufferView view(buffer);
+    if (start > view.size() || view.size() - start > 0xFFFFFFFFull) {
+        throw std::invalid_argument("start beyond the buffer, or a chunk over 4 GiB");
+    }
+    ScanResult r;
+    {
+        nb::gil_scoped_release release;
+        r = scanner.scan(view.data() + start, view.size() - start);
+    }
+    nb::dict samples, others, out;
+    SampleColumns &s = r.samples;
+    samples["time"] = array_of(std::move(s.time));
+    samples["address"] = array_of(std::move(s.address));
+    samples["weight"] = array_of(std::move(s.weight));
+    samples["instruction"] = array_of(std::move(s.instruction));
+    samples["identifier"] = array_of(std::move(s.identifier));
+    samples["pid"] = array_of(std::move(s.pid));
+    samples["tid"] = array_of(std::move(s.tid));
+    samples["cpu"] = array_of(std::move(s.cpu));
+    samples["stack"] = array_of(std::move(s.stack));
+    samples["offset"] = array_of(std::move(s.offset));
+    samples["raw_offset"] = array_of(std::move(s.raw_offset));
+    samples["raw_size"] = array_of(std::move(s.raw_size));
+    samples["event"] = array_of(std::move(s.event));
+    samples["misc"] = array_of(std::move(s.misc));
+    OtherColumns &o = r.others;
+    others["time"] = array_of(std::move(o.time));
+    others["offset"] = array_of(std::move(o.offset));
+    others["type"] = array_of(std::move(o.type));
+    others["tid"] = array_of(std::move(o.tid));
+    others["cpu"] = array_of(std::move(o.cpu));
+    others["event"] = array_of(std::move(o.event));
+    others["misc"] = array_of(std::move(o.misc));
+    others["size"] = array_of(std::move(o.size));
+    out["samples"] = samples;
+    out["others"] = others;
+    out["consumed"] = r.consumed;
+    out["stopped_at"] = r.stopped_at;
+    out["error"] = r.error ? nb::cast(r.error) : nb::none();
+    return out;
+}
+
+nb::tuple stacks(const Scanner &scanner) {
+    const auto &nodes = scanner.stacks().nodes();
+    std::vector<uint32_t> parent(nodes.size());
+    std::vector<uint64_t> address(nodes.size());
+    std::vector<uint8_t> kind(nodes.size());
+    for (size_t i = 0; i < nodes.size(); i++) {
+        parent[i] = nodes[i].parent;
+        address[i] = nodes[i].label;
+        kind[i] = static_cast<uint8_t>(nodes[i].kind);
+    }
+    return nb::make_tuple(array_of(std::move(parent)), array_of(std::move(address)), array_of(std::move(kind)));
+}
+
+void check_tree(const Input<uint32_t> &parent, const Input<uint32_t> &label) {
+    if (parent.size() != label.size() || parent.size() == 0) {
+        throw std::invalid_argument("parent and label differ in length, or there is no root");
+    }
+    for (size_t n = 1; n < parent.size(); n++) {
+        if (parent.data()[n] >= n) {
+            throw std::invalid_argument("a parent does not come before its child");
+        }
+    }
+}
+
+nb::tuple regroup_arrays(Input<uint32_t> parent, Input<uint32_t> label, Input<uint32_t> leaf, Input<uint32_t> group) {
+    check_tree(parent, label);
+    if (leaf.size() != group.size()) {
+        throw std::invalid_argument("leaf and group differ in length");
+    }
+    for (size_t i = 0; i < leaf.size(); i++) {
+        if (leaf.data()[i] >= parent.size() || group.data()[i] == kNoLabel) {
+            throw std::invalid_argument("a leaf or group out of range");
+        }
+    }
+    Regrouped r;
+    {
+        nb::gil_scoped_release release;
+        r = regroup(parent.data(), label.data(), parent.size(), leaf.data(), group.data(), leaf.size());
+    }
+    return nb::make_tuple(array_of(std::move(r.leaf)), array_of(std::move(r.parent)), array_of(std::move(r.label)),
+                          array_of(std::move(r.group)));
+}
+
+nb::object totals(Input<uint32_t> parent, Input<int64_t> self) {
+    if (parent.size() != self.size()) {
+        throw std::invalid_argument("parent and self differ in length");
+    }
+    for (size_t n = 1; n < parent.size(); n++) {
+        if (parent.data()[n] >= n) {
+            throw std::invalid_argument("a parent does not come before its child");
+        }
+    }
+    std::vector<int64_t> total(self.data(), self.data() + self.size());
+    accumulate(parent.data(), parent.size(), total.data());
+    return array_of(std::move(total));
+}
+
+nb::object outermost_array(Input<uint32_t> parent, Input<uint32_t> label, uint32_t labels) {
+    check_tree(parent, label);
+    for (size_t n = 1; n < parent.size(); n++) {
+        if (parent.data()[n] != 0 && label.data()[n] >= labels) {
+            throw std::invalid_argument("a label out of range");
+        }
+    }
+    return array_of(outermost(parent.data(), label.data(), parent.size(), labels));
+}
+
+nb::tuple intern_pairs(Input<uint64_t> a, Input<uint32_t> b) {
+    if (a.size() != b.size()) {
+        throw std::invalid_argument("the columns differ in length");
+    }
+    struct Pair {
+        uint64_t a;
+        uint32_t b;
+    };
+    std::vector<Pair> pairs;
+    std::vector<uint32_t> ids(a.size());
+    Slots slots;
+    for (size_t i = 0; i < a.size(); i++) {
+        Pair pair{a.data()[i], b.data()[i]};
+        auto next = static_cast<uint32_t>(pairs.size());
+        ids[i] = slots.find_or_add(
+            mix(pair.a, pair.b), next,
+            [&](uint32_t n) { return pairs[n].a == pair.a && pairs[n].b == pair.b; },
+            [&](uint32_t n) { return n == next ? mix(pair.a, pair.b) : mix(pairs[n].a, pairs[n].b); });
+        if (ids[i] == next) {
+            pairs.push_back(pair);
+        }
+    }
+    std::vector<uint64_t> first(pairs.size());
+    std::vector<uint32_t> second(pairs.size());
+    for (size_t i = 0; i < pairs.size(); i++) {
+        first[i] = pairs[i].a;
+        second[i] = pairs[i].b;
+    }
+    return nb::make_tuple(array_of(std::move(ids)), array_of(std::move(first)), array_of(std::move(second)));
+}
+
+} // namespace
+
+NB_MODULE(_core, m) {
+    m.doc() = "The measured hot loops; each has a plain Python twin in tests/native.";
+    nb::class_<Scanner>(m, "Scanner")
+        .def("__init__",
+             [](Scanner *self, Input<uint64_t> layouts, Input<uint64_t> ids, Input<uint16_t> events, bool swap) {
+                 auto parsed = layouts_of(layouts);
+                 auto map = ids_of(ids, events, parsed.size());
+                 new (self) Scanner(std::move(parsed), std::move(map), swap);
+             })
+        .def("set_layouts",
+             [](Scanner &self, Input<uint64_t> layouts, Input<uint64_t> ids, Input<uint16_t> events) {
+                 auto parsed = layouts_of(layouts);
+                 auto map = ids_of(ids, events, parsed.size());
+                 self.set_layouts(std::move(parsed), std::move(map));
+             })
+        .def("scan", &scan, nb::arg("buffer"), nb::arg("start") = 0)
+        .def("stacks", &stacks)
+        .def("take_completed", [](Scanner &self) {
+            std::vector<uint64_t> sample;
+            std::vector<uint32_t> stack;
+            for (auto [s, n] : self.take_completed()) {
+                sample.push_back(s);
+                stack.push_back(n);
+            }
+            return nb::make_tuple(array_of(std::move(sample)), array_of(std::move(stack)));
+        });
+    m.def("regroup", &regroup_arrays);
+    m.def("totals", &totals);
+    m.def("outermost", &outermost_array);
+    m.def("intern_pairs", &intern_pairs);
+}

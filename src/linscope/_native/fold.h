@@ -1,0 +1,32 @@
+// Trees of stacks, regrouped and summed.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "intern.h"
+
+namespace linscope {
+
+constexpr uint32_t kNoLabel = 0xFFFFFFFFu; // a node with it is left out: its children move up to its parent
+
+struct Regrouped {
+    std::vector<uint32_t> leaf;   // for each pair, its node in the new tree
+    std::vector<uint32_t> parent; // of the new tree; node 0 is the root, its children are the groups
+    std::vector<uint32_t> label;  // of the new tree; of a group node: the group
+    std::vector<uint32_t> group;  // of the new tree
+};
+
+// A new tree with one subtree per group: (leaf[i], group[i]) are pairs of a node in the old tree and a group.
+// label[n] is the label of node n of the old tree.  Nodes with the same labels down from the root become one.
+// Every parent[n] < n for n > 0, every leaf and label index is in range: the caller has checked.
+Regrouped regroup(const uint32_t *parent, const uint32_t *label, size_t nodes, const uint32_t *leaf,
+                  const uint32_t *group, size_t pairs);
+
+// total[n] = self[n] + the totals of its children.
+void accumulate(const uint32_t *parent, size_t nodes, int64_t *total);
+
+// For each node: 1 if no ancestor below its group node has the same label, else 0.  With it, sums of totals by label
+// count a recursive function once.
+std::vector<uint8_t> outermost(const uint32_t *parent, const uint32_t *label, size_t nodes, uint32_t labels);
+
+} // namespace linscope

@@ -1,0 +1,323 @@
+#include "scan.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace linscope {
+namespace {
+
+// enum perf_event_sample_format
+constexpr uint64_t IP = 1 << 0, TID = 1 << 1, TIME = 1 << 2, ADDR = 1 << 3, READ = 1 << 4, CALLCHAIN = 1 << 5,
+                   ID = 1 << 6, CPU = 1 << 7, PERIOD = 1 << 8, STREAM_ID = 1 << 9, RAW = 1 << 10,
+                   IDENTIFIER = 1 << 16;
+// enum perf_event_read_format
+constexpr uint64_t READ_ENABLED = 1, READ_RUNNING = 2, READ_ID = 4, READ_GROUP = 8, READ_LOST = 16;
+
+constexpr uint32_t RECORD_SAMPLE = 9, RECORD_CALLCHAIN_DEFERRED = 22, FIRST_TOOL_RECORD = 64, FINISHED_ROUND = 68;
+constexpr uint16_t CPUMODE_MASK = 7, CPUMODE_KERNEL = 1, CPUMODE_USER = 2, CPUMODE_HYPERVISOR = 3,
+                   CPUMODE_GUEST_KERNEL = 4, CPUMODE_GUEST_USER = 5;
+// enum perf_callchain_context, as negative numbers
+constexpr int64_t CONTEXT_MAX = -4095, CONTEXT_HV = -32, CONTEXT_KERNEL = -128, CONTEXT_USER = -512,
+                  CONTEXT_USER_DEFERRED = -640, CONTEXT_GUEST = -2048, CONTEXT_GUEST_KERNEL = -2176,
+                  CONTEXT_GUEST_USER = -2560;
+constexpr uint32_t EXACT = 8; // kind bit: the address is that of the instruction, not of the one after a call
+
+void skip_read_values(Cursor &record, uint64_t format) {
+    uint64_t times = ((format & READ_ENABLED) != 0) + ((format & READ_RUNNING) != 0);
+    uint64_t per_value = 1 + ((format & READ_ID) != 0) + ((format & READ_LOST) != 0);
+    if (format & READ_GROUP) {
+        uint64_t count = record.u64();
+        if (count > record.left()) {
+            record.fail();
+            return;
+        }
+        record.skip_words(times + count * per_value);
+    } else {
+        record.skip_words(times + per_value);
+    }
+}
+
+int words_before_id(uint64_t type) {
+    return ((type & IP) != 0) + ((type & TID) != 0) + ((type & TIME) != 0) + ((type & ADDR) != 0);
+}
+
+} // namespace
+
+Scanner::Scanner(std::vector<Layout> layouts, std::unordered_map<uint64_t, uint16_t> ids, bool swap) : swap_(swap) {
+    set_layouts(std::move(layouts), std::move(ids));
+}
+
+void Scanner::set_layouts(std::vector<Layout> layouts, std::unordered_map<uint64_t, uint16_t> ids) {
+    layouts_ = std::move(layouts);
+    ids_ = std::move(ids);
+    sample_id_word_ = trailer_id_word_ = -1;
+    if (layouts_.size() > 1) { // with one event there is nothing to tell apart
+        uint64_t type = layouts_[0].sample_type;
+        if (type & IDENTIFIER) {
+            sample_id_word_ = 0;
+            trailer_id_word_ = 1;
+        } else if (type & ID) {
+            sample_id_word_ = words_before_id(type);
+            trailer_id_word_ = 1 + ((type & CPU) != 0) + ((type & STREAM_ID) != 0);
+        }
+    }
+}
+
+uint16_t Scanner::event_of_sample(Cursor record) const {
+    if (layouts_.empty()) {
+        return kNoEvent;
+    }
+    if (sample_id_word_ < 0) {
+        return 0;
+    }
+    record.skip_words(static_cast<uint64_t>(sample_id_word_));
+    auto found = ids_.find(record.u64());
+    if (!record.ok() || found == ids_.end()) {
+        return kNoEvent;
+    }
+    return found->second;
+}
+
+ScanResult Scanner::scan(const uint8_t *data, size_t size) {
+    ScanResult result;
+    size_t at = 0;
+    while (size - at >= 8) {
+        Cursor header(data + at, 8, swap_);
+        uint32_t type = header.u32();
+        uint16_t misc = header.u16();
+        uint16_t length = header.u16();
+        if (length < 8) {
+            result.error = "a record's size is below that of its header";
+            break;
+        }
+        if (length > size - at) {
+            break;
+        }
+        if (type >= FIRST_TOOL_RECORD && type != FINISHED_ROUND) {
+            result.stopped_at = type;
+            break;
+        }
+        const uint8_t *body = data + at + 8;
+        size_t body_size = length - 8u;
+        if (type == RECORD_SAMPLE) {
+            if (!sample(Cursor(body, body_size, swap_), misc, data, result.samples)) {
+                result.error = layouts_.empty() ? "a sample, but no event is described before it"
+                                                : "a sample does not fit its event's layout";
+                break;
+            }
+        } else {
+            OtherColumns &others = result.others;
+            others.offset.push_back(static_cast<uint32_t>(at));
+            others.type.push_back(type);
+            others.misc.push_back(misc);
+            others.size.push_back(length);
+            trailer(body, body_size, others);
+            if (type == RECORD_CALLCHAIN_DEFERRED) {
+                completed_chain(Cursor(body, body_size, swap_));
+            }
+        }
+        at += length;
+    }
+    result.consumed = at;
+    return result;
+}
+
+bool Scanner::sample(Cursor record, uint16_t misc, const uint8_t *base, SampleColumns &out) {
+    const uint8_t *start = record.at();
+    uint16_t event = event_of_sample(record);
+    uint64_t instruction = 0, time = 0, address = 0, identifier = 0, raw_offset = 0;
+    uint32_t pid = 0, tid = 0, cpu = 0xFFFFFFFFu, raw_size = 0, stack = 0;
+    uint64_t weight = 0, cookie = 0;
+    if (event == kNoEvent) {
+        if (layouts_.empty()) {
+            return false;
+        }
+    } else {
+        const Layout &layout = layouts_[event];
+        uint64_t type = layout.sample_type;
+        weight = layout.default_period;
+        if (type & IDENTIFIER) identifier = record.u64();
+        if (type & IP) instruction = record.u64();
+        if (type & TID) {
+            pid = record.u32();
+            tid = record.u32();
+        }
+        if (type & TIME) time = record.u64();
+        if (type & ADDR) address = record.u64();
+        if (type & ID) identifier = record.u64();
+        if (type & STREAM_ID) record.skip(8);
+        if (type & CPU) {
+            cpu = record.u32();
+            record.skip(4);
+        }
+        if (type & PERIOD) weight = record.u64();
+        if (type & READ) skip_read_values(record, layout.read_format);
+        frames_.clear();
+        if (type & CALLCHAIN) {
+            uint64_t length = record.u64();
+            if (!chain(record, length, cookie)) {
+                return false;
+            }
+        }
+        if (frames_.empty() && (type & IP)) {
+            frames_.push_back({instruction, static_cast<uint32_t>(misc & CPUMODE_MASK) | EXACT});
+        }
+        if (type & RAW) {
+            raw_size = record.u32();
+            raw_offset = static_cast<uint64_t>(record.at() - base);
+            record.skip(raw_size);
+        }
+        if (!record.ok()) {
+            return false;
+        }
+        stack = intern_frames();
+        if (cookie != 0) {
+            deferred_[cookie].push_back({samples_seen_, frames_});
+        }
+    }
+    out.time.push_back(time);
+    out.address.push_back(address);
+    out.weight.push_back(weight);
+    out.instruction.push_back(instruction);
+    out.identifier.push_back(identifier);
+    out.pid.push_back(pid);
+    out.tid.push_back(tid);
+    out.cpu.push_back(cpu);
+    out.stack.push_back(stack);
+    out.offset.push_back(static_cast<uint32_t>(start - base) - 8);
+    out.raw_offset.push_back(static_cast<uint32_t>(raw_offset));
+    out.raw_size.push_back(raw_size);
+    out.event.push_back(event);
+    out.misc.push_back(misc);
+    samples_seen_++;
+    return true;
+}
+
+bool Scanner::chain(Cursor &record, uint64_t length, uint64_t &cookie) {
+    if (length > record.left() / 8) {
+        return false;
+    }
+    uint32_t mode = CPUMODE_USER;
+    bool first = true;
+    for (uint64_t i = 0; i < length; i++) {
+        uint64_t address = record.u64();
+        int64_t context = static_cast<int64_t>(address);
+        if (context >= CONTEXT_MAX && context < 0) {
+            first = true;
+            switch (context) {
+            case CONTEXT_HV: mode = CPUMODE_HYPERVISOR; break;
+            case CONTEXT_KERNEL: mode = CPUMODE_KERNEL; break;
+            case CONTEXT_USER: mode = CPUMODE_USER; break;
+            case CONTEXT_GUEST:
+            case CONTEXT_GUEST_KERNEL: mode = CPUMODE_GUEST_KERNEL; break;
+            case CONTEXT_GUEST_USER: mode = CPUMODE_GUEST_USER; break;
+            case CONTEXT_USER_DEFERRED:
+                if (i + 1 < length) { // the cookie of the PERF_RECORD_CALLCHAIN_DEFERRED to come
+                    cookie = record.u64();
+                    i++;
+                }
+                break;
+            default: // a context that we do not know: what follows cannot be told apart, take no more of it
+                record.skip_words(length - i - 1);
+                return record.ok();
+            }
+            continue;
+        }
+        frames_.push_back({address, mode | (first ? EXACT : 0u)});
+        first = false;
+    }
+    return record.ok();
+}
+
+void Scanner::completed_chain(Cursor record) {
+    uint64_t cookie = record.u64();
+    uint64_t length = record.u64();
+    auto found = deferred_.find(cookie);
+    if (!record.ok() || found == deferred_.end()) {
+        return;
+    }
+    frames_.clear();
+    uint64_t ignored = 0;
+    if (!chain(record, length, ignored)) {
+        return;
+    }
+    std::vector<Frame> user = frames_;
+    for (const Deferred &sample : found->second) {
+        frames_ = sample.kernel;
+        frames_.insert(frames_.end(), user.begin(), user.end());
+        completed_.emplace_back(sample.sample, intern_frames());
+    }
+    deferred_.erase(found);
+}
+
+std::vector<std::pair<uint64_t, uint32_t>> Scanner::take_completed() {
+    std::vector<std::pair<uint64_t, uint32_t>> taken;
+    taken.swap(completed_);
+    return taken;
+}
+
+// Chains of one CPU follow one another and share their outer part: walk from the root, and only look up nodes where
+// the chain leaves that of the sample before.
+uint32_t Scanner::intern_frames() {
+    size_t count = frames_.size();
+    size_t same = 0;
+    size_t comparable = std::min(count, last_frames_.size());
+    while (same < comparable) {
+        const Frame &ours = frames_[count - 1 - same];
+        const Frame &theirs = last_frames_[same];
+        if (ours.address != theirs.address || ours.kind != theirs.kind) {
+            break;
+        }
+        same++;
+    }
+    last_frames_.resize(count);
+    last_nodes_.resize(count);
+    uint32_t node = same ? last_nodes_[same - 1] : 0;
+    for (size_t i = same; i < count; i++) {
+        const Frame &frame = frames_[count - 1 - i];
+        node = stacks_.child(node, frame.address, frame.kind);
+        last_frames_[i] = frame;
+        last_nodes_[i] = node;
+    }
+    return node;
+}
+
+void Scanner::trailer(const uint8_t *body, size_t size, OtherColumns &out) const {
+    uint64_t time = 0;
+    uint32_t tid = 0, cpu = 0xFFFFFFFFu;
+    uint16_t event = 0;
+    if (trailer_id_word_ > 0) {
+        size_t back = static_cast<size_t>(trailer_id_word_) * 8;
+        event = kNoEvent;
+        if (back <= size) {
+            auto found = ids_.find(Cursor(body + size - back, 8, swap_).u64());
+            if (found != ids_.end()) {
+                event = found->second;
+            }
+        }
+    }
+    // An id of 0 is what perf writes into records that it makes up; they carry the first event's trailer, zeroed.
+    const Layout *layout = layouts_.empty() ? nullptr : &layouts_[event == kNoEvent ? 0 : event];
+    if (layout && layout->sample_id_all) {
+        uint64_t type = layout->sample_type;
+        uint64_t words = ((type & TID) != 0) + ((type & TIME) != 0) + ((type & ID) != 0) + ((type & STREAM_ID) != 0) +
+                         ((type & CPU) != 0) + ((type & IDENTIFIER) != 0);
+        if (words * 8 <= size) {
+            Cursor cursor(body + size - words * 8, words * 8, swap_);
+            if (type & TID) {
+                cursor.skip(4);
+                tid = cursor.u32();
+            }
+            if (type & TIME) time = cursor.u64();
+            if (type & ID) cursor.skip(8);
+            if (type & STREAM_ID) cursor.skip(8);
+            if (type & CPU) cpu = cursor.u32();
+        }
+    }
+    out.time.push_back(time);
+    out.tid.push_back(tid);
+    out.cpu.push_back(cpu);
+    out.event.push_back(event);
+}
+
+} // namespace linscope

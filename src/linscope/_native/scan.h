@@ -1,0 +1,89 @@
+// Walks perf records (include/uapi/linux/perf_event.h, enum perf_event_type) and turns samples into columns.
+#pragma once
+#include <cstdint>
+#include <unordered_map>
+#include <vector>
+
+#include "cursor.h"
+#include "intern.h"
+
+namespace linscope {
+
+// What of a perf_event_attr decides how its records are laid out.
+struct Layout {
+    uint64_t sample_type;
+    uint64_t read_format;
+    uint64_t branch_sample_type;
+    uint64_t user_registers; // how many
+    uint64_t interrupt_registers;
+    uint64_t sample_id_all;
+    uint64_t default_period;
+};
+
+struct SampleColumns {
+    std::vector<uint64_t> time, address, weight, instruction, identifier;
+    std::vector<uint32_t> pid, tid, cpu, stack, offset, raw_offset, raw_size;
+    std::vector<uint16_t> event, misc;
+};
+
+struct OtherColumns { // records that are not samples, with what their sample_id trailer says
+    std::vector<uint64_t> time;
+    std::vector<uint32_t> offset, type, tid, cpu;
+    std::vector<uint16_t> event, misc, size;
+};
+
+struct ScanResult {
+    SampleColumns samples;
+    OtherColumns others;
+    size_t consumed = 0;        // whole records taken
+    uint32_t stopped_at = 0;    // type of the record at `consumed` that the caller has to handle, or 0
+    const char *error = nullptr; // what is wrong with the record at `consumed`
+};
+
+constexpr uint16_t kNoEvent = 0xFFFF;
+
+class Scanner {
+  public:
+    Scanner(std::vector<Layout> layouts, std::unordered_map<uint64_t, uint16_t> ids, bool swap);
+
+    // Takes whole records from the buffer until it ends, a record of the tool (type >= 64) other than
+    // FINISHED_ROUND needs the caller, or one is damaged.
+    ScanResult scan(const uint8_t *data, size_t size);
+    const Tree &stacks() const { return stacks_; }
+    // (number of the sample over all scans, stack with its deferred user part) since the last call.
+    std::vector<std::pair<uint64_t, uint32_t>> take_completed();
+    void set_layouts(std::vector<Layout> layouts, std::unordered_map<uint64_t, uint16_t> ids);
+
+  private:
+    struct Frame {
+        uint64_t address;
+        uint32_t kind;
+    };
+    struct Deferred {
+        uint64_t sample;
+        std::vector<Frame> kernel;
+    };
+
+    uint16_t event_of_sample(Cursor record) const;
+    bool sample(Cursor record, uint16_t misc, const uint8_t *base, SampleColumns &out);
+    void trailer(const uint8_t *body, size_t size, OtherColumns &out) const;
+    bool chain(Cursor &record, uint64_t length, uint64_t &cookie);
+    void completed_chain(Cursor record);
+    uint32_t intern_frames();
+    uint32_t intern_chain(const std::vector<Frame> &frames);
+
+    std::vector<Layout> layouts_;
+    std::unordered_map<uint64_t, uint16_t> ids_;
+    bool swap_;
+    int sample_id_word_ = -1; // word of the id in a sample, from its start; -1: none
+    int trailer_id_word_ = -1; // word of the id in other records, from their end
+    Tree stacks_;
+    std::vector<Frame> frames_;               // of the sample at hand, leaf first
+    std::vector<Frame> last_frames_;          // of the sample before, root first,
+    std::vector<uint32_t> last_nodes_;        // and the node of each
+    std::unordered_map<uint64_t, std::vector<Deferred>> deferred_; // by cookie
+    std::vector<std::pair<uint64_t, uint32_t>> completed_;
+    uint64_t samples_seen_ = 0;
+};
+
+} // namespace linscope
