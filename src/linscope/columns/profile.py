@@ -1,0 +1,139 @@
+"""The tables of a recording: events, samples, stacks, frames, address spaces, tasks, losses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow
+
+NO_MAPPING = -1
+
+
+@dataclass
+class Event:
+    """One event that was sampled."""
+
+    name: str
+    period_unit: str  # what a sample's weight counts: "ns" for clocks, else the event's name
+    attr: Any = None  # formats.perf_data.attrs.EventAttr, when it came from perf.data
+
+
+@dataclass
+class Samples:
+    """One row a sample, in the order of the file; columns are numpy arrays of one length."""
+
+    time_ns: NDArray[np.uint64]
+    cpu: NDArray[np.uint32]
+    pid: NDArray[np.uint32]
+    tid: NDArray[np.uint32]
+    event: NDArray[np.uint16]  # index into Profile.events; 0xFFFF: of no known event
+    weight: NDArray[np.uint64]  # period
+    stack: NDArray[np.uint32]  # node of Profile.stacks
+    comm: NDArray[np.uint32]  # index into Profile.comms
+    address: NDArray[np.uint64]  # data address; 0 without
+    mode: NDArray[np.uint8]  # PERF_RECORD_MISC_CPUMODE_*
+
+    def __len__(self) -> int:
+        return len(self.time_ns)
+
+    def __repr__(self) -> str:
+        return f"<samples: {len(self):,} rows>"
+
+    def take(self, rows: NDArray[Any]) -> Samples:
+        """The rows of an index array or a mask."""
+        return Samples(**{name: column[rows] for name, column in vars(self).items()})
+
+    def to_arrow(self) -> pyarrow.Table:
+        """An Arrow table with the columns of this one."""
+        import pyarrow as pa
+
+        return pa.table({name: pa.array(column) for name, column in vars(self).items()})
+
+    def to_pandas(self) -> Any:
+        """A pandas data frame (needs pandas)."""
+        return self.to_arrow().to_pandas()
+
+
+@dataclass
+class Stacks:
+    """A tree: node 0 is the root; a stack is a node, its frames are found on the way up.  Parents come first."""
+
+    parent: NDArray[np.uint32]
+    frame: NDArray[np.uint32]  # row of Profile.frames; of a space's node: Frames.none
+
+    def frames_of(self, stack: int) -> list[int]:
+        """Frame numbers of a stack, the sampled one first."""
+        found = []
+        while stack:
+            found.append(int(self.frame[stack]))
+            stack = int(self.parent[stack])
+        return found
+
+
+@dataclass
+class Frames:
+    """One row a distinct place in code."""
+
+    space: NDArray[np.uint32]  # row of Profile.spaces; 0: the kernel
+    address: NDArray[np.uint64]
+    kind: NDArray[np.uint8]  # binfmt.perf_records KIND_MODE | KIND_EXACT
+
+    def __len__(self) -> int:
+        return len(self.address)
+
+
+class Mapping(NamedTuple):
+    """One mapped range of an address space."""
+
+    start: int
+    end: int
+    page_offset: int  # offset in the file, bytes; of the kernel: the address of its reference symbol
+    path: str
+    build_id: str = ""  # hex; "": not known
+    executable: bool = True
+
+
+@dataclass
+class Space:
+    """An address space during one epoch: from an exec, fork or change of a mapping on.  Mappings do not overlap."""
+
+    pid: int
+    since_ns: int
+    mappings: list[Mapping]  # sorted by start
+
+
+class Loss(NamedTuple):
+    """Events that the kernel or the recorder dropped."""
+
+    time_ns: int
+    cpu: int
+    count: int
+    event: int  # index into events; -1: not known
+
+
+@dataclass
+class Profile:
+    """A recording as tables."""
+
+    events: list[Event]
+    samples: Samples
+    stacks: Stacks
+    frames: Frames
+    spaces: list[Space]  # [0] is the kernel
+    comms: list[str]
+    losses: list[Loss] = field(default_factory=list)
+    record_counts: dict[int, int] = field(default_factory=dict)  # by record type, as perf report --stats counts
+    features: dict[str, Any] = field(default_factory=dict)
+    problems: list[Exception] = field(default_factory=list)  # damage met on the way; the rows before it are here
+    names: list[Any] | None = None  # symbol of each frame when the file itself gives them (text formats)
+    where: str = ""
+
+    @property
+    def lost(self) -> int:
+        """Events lost in all."""
+        return sum(loss.count for loss in self.losses)

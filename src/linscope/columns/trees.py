@@ -1,0 +1,70 @@
+"""Trees of stacks as columns: regroup, sum, intern; done natively."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linscope._native import _core
+
+NO_LABEL = 0xFFFFFFFF  # a node with this label is left out: its children move up to its parent
+
+
+class GroupedTree(NamedTuple):
+    """A tree with one subtree a group: node 0 is the root, its children stand for the groups."""
+
+    parent: NDArray[np.uint32]  # parents come before children
+    label: NDArray[np.uint32]  # of a group node: the group
+    group: NDArray[np.uint32]
+
+    @property
+    def is_group(self) -> NDArray[np.bool_]:
+        """True for the nodes that stand for a group, and for the root."""
+        return self.parent == 0
+
+
+def regroup(
+    parent: NDArray[np.uint32], label: NDArray[np.uint32], leaf: NDArray[np.uint32], group: NDArray[np.uint32]
+) -> tuple[GroupedTree, NDArray[np.uint32]]:
+    """A new tree from pairs (leaf[i], group[i]) of an old one, and the new node of each pair.
+
+    label: of each node of the old tree, NO_LABEL to leave it out.  Nodes with the same labels from the group node
+    down become one.  Raises ValueError for a node or parent out of range.
+    """
+    order = np.argsort(group, kind="stable") if len(group) and np.any(group[1:] < group[:-1]) else None
+    if order is not None:
+        leaf, group = leaf[order], group[order]
+    as_u32 = np.uint32
+    new_leaf, new_parent, new_label, new_group = _core.regroup(
+        np.ascontiguousarray(parent, as_u32),
+        np.ascontiguousarray(label, as_u32),
+        np.ascontiguousarray(leaf, as_u32),
+        np.ascontiguousarray(group, as_u32),
+    )
+    if order is not None:
+        unsorted = np.empty_like(new_leaf)
+        unsorted[order] = new_leaf
+        new_leaf = unsorted
+    return GroupedTree(new_parent, new_label, new_group), new_leaf
+
+
+def totals(parent: NDArray[np.uint32], self_weight: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Weight of each node with all below it."""
+    return _core.totals(np.ascontiguousarray(parent, np.uint32), np.ascontiguousarray(self_weight, np.int64))
+
+
+def outermost(tree: GroupedTree, labels: int) -> NDArray[np.bool_]:
+    """True where no node above has the same label: totals summed over these count a recursive function once.
+
+    labels: one more than the largest label.  Always False for group nodes and the root.
+    """
+    return _core.outermost(tree.parent, tree.label, labels).astype(np.bool_)
+
+
+def intern_pairs(
+    a: NDArray[np.uint64], b: NDArray[np.uint32]
+) -> tuple[NDArray[np.uint32], NDArray[np.uint64], NDArray[np.uint32]]:
+    """(number of each pair, the distinct pairs' a, and b), in order of first appearance."""
+    return _core.intern_pairs(np.ascontiguousarray(a, np.uint64), np.ascontiguousarray(b, np.uint32))

@@ -1,0 +1,1 @@
+"""perf.data: files, pipes, compressed and directory recordings; read and written."""

@@ -1,0 +1,352 @@
+"""perf.data -> the tables of a Profile."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linscope.abi import perf_event as pe
+from linscope.abi import perf_file as pf
+from linscope.binfmt.perf_records import KIND_MODE, Scanner
+from linscope.columns.profile import Event, Frames, Profile, Samples, Space, Stacks
+from linscope.columns.spaces import KERNEL_SPACE, CommBuilder, SpaceBuilder
+from linscope.columns.trees import intern_pairs, regroup
+from linscope.errors import FormatError, InputError
+from linscope.formats.perf_data import sideband
+from linscope.formats.perf_data.attrs import EventAttr, parse_attr
+from linscope.formats.perf_data.features import BuildId, parse_build_id_record, parse_feature
+from linscope.formats.perf_data.header import Header, detect, parse_header
+from linscope.formats.perf_data.stream import Chunk, RecordStream, ToolRecord
+from linscope.formats.perf_data.tracing_data import TracingData, parse_tracing_data
+
+_COLUMNS = ("time", "cpu", "pid", "tid", "event", "weight", "stack", "address", "misc")
+ChunkVisitor = Callable[[Chunk, "PerfDataFile"], Any]
+
+
+@dataclass
+class PerfDataFile:
+    """An open recording: its header, and its records by ``read`` or, for other uses, ``records``."""
+
+    where: str
+    source: BinaryIO
+    header: Header
+    attrs: list[EventAttr]
+    features: dict[str, Any] = field(default_factory=dict)
+    tracing: TracingData | None = None
+    build_ids: list[BuildId] = field(default_factory=list)
+    problems: list[InputError] = field(default_factory=list)
+    scanner: Scanner = field(init=False)
+    parts: list[Path] = field(default_factory=list)  # further files of records, of a directory recording
+
+    def __post_init__(self) -> None:
+        self.scanner = Scanner(swap=self.header.big_endian)
+        self._tell_scanner()
+
+    def __enter__(self) -> PerfDataFile:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.source.close()
+
+    def _tell_scanner(self) -> None:
+        ids = [(i, number) for number, attr in enumerate(self.attrs) for i in attr.ids]
+        self.scanner.set_events([attr.layout() for attr in self.attrs], ids)
+
+    def records(self, progress: Callable[[int], Any] | None = None) -> Iterator[Chunk | ToolRecord]:
+        """Chunks of scanned records in the order of the file; attrs, features... of a pipe are taken in on the way."""
+        start, size = self.header.data
+        seekable = self.source.seekable()
+        end = start + size if size else None
+        if end is not None and seekable:
+            file_size = self.source.seek(0, io.SEEK_END)
+            if file_size < end:
+                self.problems.append(
+                    FormatError(
+                        f"the file ends {end - file_size} bytes before the end of its records",
+                        where=self.where,
+                        offset=file_size,
+                    )
+                )
+                end = None
+        stream = RecordStream(
+            self.source, start, end, self.header.big_endian, self.scanner, self.where, seekable, progress=progress
+        )
+        yield from self._taken(stream)
+        for path in self.parts:
+            with path.open("rb", buffering=0) as part:
+                yield from self._taken(
+                    RecordStream(part, 0, None, self.header.big_endian, self.scanner, str(path))  # type: ignore[arg-type]
+                )
+
+    def _taken(self, stream: RecordStream) -> Iterator[Chunk | ToolRecord]:
+        for item in stream:
+            if isinstance(item, ToolRecord):
+                self._take(item)
+            yield item
+        if stream.problem is not None and not (self.problems and "before the end of its records" in str(self.problems[-1])):
+            self.problems.append(stream.problem)
+
+    def _take(self, record: ToolRecord) -> None:
+        """Learn from a record that perf added."""
+        big, body, order = self.header.big_endian, record.body, ">" if self.header.big_endian else "<"
+        try:
+            if record.type == pf.PERF_RECORD_HEADER_ATTR:
+                (size,) = struct.unpack_from(order + "I", body, 4)
+                size = size or pe.PERF_ATTR_SIZE_VER0
+                attr = parse_attr(body[:size], big, offset=record.position + 8)
+                attr.ids = list(struct.unpack_from(f"{order}{(len(body) - size) // 8}Q", body, size))
+                attr.name = attr.default_name(self._tracepoints())
+                self.attrs.append(attr)
+                self._tell_scanner()
+            elif record.type == pf.PERF_RECORD_HEADER_FEATURE:
+                (bit,) = struct.unpack_from(order + "Q", body)
+                self._add_feature(bit, parse_feature(bit, body[8:], big, offset=record.position + 16))
+            elif record.type == pf.PERF_RECORD_HEADER_TRACING_DATA:
+                self.tracing = parse_tracing_data(body[4:], offset=record.position + 12)
+                self._name_events()
+            elif record.type == pf.PERF_RECORD_HEADER_BUILD_ID:
+                self.build_ids.append(parse_build_id_record(body, record.misc, big, record.position))
+            elif record.type == pf.PERF_RECORD_EVENT_UPDATE:
+                self._update(body, order)
+            elif record.type == pf.PERF_RECORD_HEADER_EVENT_TYPE and len(body) >= 16:
+                (number,) = struct.unpack_from(order + "Q", body)
+                name = body[8:].split(b"\0", 1)[0].decode(errors="replace")
+                for attr in self.attrs:
+                    if attr.config == number and name:
+                        attr.name = name
+        except (FormatError, struct.error) as error:
+            name = f"a record of type {record.type} is damaged"
+            self.problems.append(
+                error
+                if isinstance(error, FormatError)
+                else FormatError(name, where=self.where, offset=record.position)
+            )
+
+    def _update(self, body: bytes, order: str) -> None:
+        kind, event_id = struct.unpack_from(order + "QQ", body)
+        if kind == pf.PERF_EVENT_UPDATE_NAME:
+            for attr in self.attrs:
+                if event_id in attr.ids:
+                    attr.name = body[16:].split(b"\0", 1)[0].decode(errors="replace")
+
+    def _tracepoints(self) -> dict[int, str]:
+        return {e.id: f"{e.system}:{e.name}" for e in self.tracing.events.values()} if self.tracing else {}
+
+    def _name_events(self) -> None:
+        tracepoints = self._tracepoints()
+        for attr in self.attrs:
+            if not attr.name or attr.name.startswith("tracepoint:"):
+                attr.name = attr.default_name(tracepoints)
+
+    def _add_feature(self, bit: int, value: Any) -> None:
+        name = pf.FEATURE_NAMES.get(bit, f"FEATURE_{bit}")
+        self.features[name] = value
+        if bit == pf.HEADER_BUILD_ID:
+            self.build_ids += value
+        elif bit == pf.HEADER_EVENT_DESC:
+            names = {i: described.name for described in value for i in described.ids}
+            for number, attr in enumerate(self.attrs):
+                if attr.ids and attr.ids[0] in names:
+                    attr.name = names[attr.ids[0]]
+                elif not attr.ids and number < len(value) == len(self.attrs):
+                    attr.name = value[number].name
+
+    def load_features(self) -> None:
+        """Read the feature sections of a file; damaged ones become problems."""
+        for bit, (offset, size) in self.header.features.items():
+            self.source.seek(offset)
+            data = self.source.read(size)
+            try:
+                if bit == pf.HEADER_TRACING_DATA:
+                    self.tracing = parse_tracing_data(data, offset=offset)
+                else:
+                    self._add_feature(bit, parse_feature(bit, data, self.header.big_endian, offset=offset))
+            except (FormatError, struct.error) as error:
+                what = f"the section {pf.FEATURE_NAMES.get(bit, bit)} is damaged"
+                self.problems.append(
+                    error if isinstance(error, FormatError) else FormatError(what, where=self.where, offset=offset)
+                )
+        self._name_events()
+
+    def read(
+        self, *, visit: Iterable[ChunkVisitor] = (), progress: Callable[[int], Any] | None = None
+    ) -> Profile:
+        """All tables.  visit: called with each chunk while its bytes are at hand (typed tables of tracepoints)."""
+        columns: dict[str, list[NDArray[Any]]] = {name: [] for name in _COLUMNS}
+        records: list[sideband.SideRecord] = []
+        counts: Counter[int] = Counter()
+        visitors = list(visit)
+        latest = 0  # newest time so far, for records that carry none
+        for item in self.records(progress):
+            if isinstance(item, ToolRecord):
+                counts[item.type] += 1
+                continue
+            scanned = item.scanned
+            counts[pe.PERF_RECORD_SAMPLE] += len(scanned.samples["time"])
+            for name, parts in columns.items():
+                parts.append(_narrow(name, scanned.samples[name]))
+            counts.update(dict(zip(*_count(scanned.others["type"]), strict=True)))
+            self._side_records(item, latest, records)
+            if len(scanned.samples["time"]):
+                latest = max(latest, int(scanned.samples["time"].max()))
+            for visitor in visitors:
+                visitor(item, self)
+        whole = {name: _joined(name, parts) for name, parts in columns.items()}
+        samples, completed = self.scanner.take_completed()
+        whole["stack"][samples.astype(np.int64)] = completed
+        return self._profile(whole, records, counts)
+
+    @staticmethod
+    def _side_records(chunk: Chunk, latest: int, records: list[sideband.SideRecord]) -> None:
+        others = chunk.scanned.others
+        rows = np.flatnonzero(np.isin(others["type"], list(sideband.WANTED)))
+        sample_offsets = chunk.scanned.samples["offset"]
+        sample_times = np.maximum.accumulate(chunk.scanned.samples["time"])
+        for row in rows.tolist():
+            offset, size = int(others["offset"][row]), int(others["size"][row])
+            time = int(others["time"][row])
+            if time == 0 or time == 2**64 - 1:
+                before = int(np.searchsorted(sample_offsets, offset))
+                time = max(latest, int(sample_times[before - 1]) if before else 0)
+            start = chunk.base + offset
+            records.append(
+                sideband.SideRecord(
+                    time,
+                    int(others["type"][row]),
+                    int(others["misc"][row]),
+                    int(others["cpu"][row]),
+                    int(others["event"][row]),
+                    bytes(chunk.buffer[start + 8 : start + size]),
+                )
+            )
+
+    def _profile(
+        self, columns: dict[str, NDArray[Any]], records: list[sideband.SideRecord], counts: Counter[int]
+    ) -> Profile:
+        spaces, comms = SpaceBuilder(), CommBuilder()
+        records.sort(key=lambda record: record.time_ns)
+        build_ids = {entry.path: entry.build_id for entry in self.build_ids}
+        losses, damaged = sideband.apply(records, self.header.big_endian, build_ids, spaces, comms)
+        if damaged:
+            self.problems.append(FormatError(f"{damaged} records of mappings or names are damaged", where=self.where))
+        records.clear()
+        space_of_sample = spaces.spaces_at(columns["pid"], columns["time"])
+        stacks, frames, leaf = self._stacks(columns["stack"], space_of_sample, spaces.spaces)
+        samples = Samples(
+            time_ns=columns["time"],
+            cpu=columns["cpu"],
+            pid=columns["pid"],
+            tid=columns["tid"],
+            event=columns["event"],
+            weight=columns["weight"],
+            stack=leaf,
+            comm=comms.comms_at(columns["tid"], columns["time"]),
+            address=columns["address"],
+            mode=(columns["misc"] & KIND_MODE).astype(np.uint8),
+        )
+        clocks = ("cpu-clock", "task-clock")
+        events = [Event(a.name, "ns" if a.name.startswith(clocks) else a.name, a) for a in self.attrs]
+        return Profile(
+            events=events,
+            samples=samples,
+            stacks=stacks,
+            frames=frames,
+            spaces=spaces.spaces,
+            comms=comms.comms,
+            losses=losses,
+            record_counts=dict(counts),
+            features=self.features,
+            problems=list(self.header.problems) + list(self.problems),
+            where=self.where,
+        )
+
+    def _stacks(
+        self, raw_leaf: NDArray[np.uint32], space: NDArray[np.uint32], spaces: list[Space]
+    ) -> tuple[Stacks, Frames, NDArray[np.uint32]]:
+        """Give each raw chain its address space: the same addresses mean other code in another process."""
+        raw = self.scanner.stacks()
+        place, address, kind = intern_pairs(raw.address, raw.kind.astype(np.uint32))
+        pair, leaf, leaf_space = intern_pairs(raw_leaf.astype(np.uint64), space)
+        tree, leaf_node = regroup(raw.parent, place, leaf.astype(np.uint32), leaf_space)
+        mode = (kind & KIND_MODE).astype(np.uint8)
+        kernel = (mode == pe.PERF_RECORD_MISC_KERNEL) | (mode == pe.PERF_RECORD_MISC_GUEST_KERNEL)
+        node_place = np.where(tree.is_group, 0, tree.label).astype(np.int64)
+        node_space = np.where(kernel[node_place], KERNEL_SPACE, tree.group).astype(np.uint32)
+        frame, frame_place, frame_space = intern_pairs(node_place.astype(np.uint64), node_space)
+        at = frame_place.astype(np.int64)
+        none = len(at)  # of nodes that stand for an address space
+        stacks = Stacks(tree.parent, np.where(tree.is_group, none, frame).astype(np.uint32))
+        return stacks, Frames(frame_space, address[at], kind[at].astype(np.uint8)), leaf_node[pair]
+
+
+def _narrow(name: str, column: NDArray[Any]) -> NDArray[Any]:
+    return column
+
+
+def _joined(name: str, parts: list[NDArray[Any]]) -> NDArray[Any]:
+    if not parts:
+        wide = name in ("time", "weight", "address")
+        return np.empty(0, np.uint64 if wide else np.uint16 if name in ("event", "misc") else np.uint32)
+    whole = np.concatenate(parts)
+    parts.clear()
+    return whole
+
+
+def _count(values: NDArray[np.uint32]) -> tuple[list[int], list[int]]:
+    distinct, counts = np.unique(values, return_counts=True)
+    return distinct.tolist(), counts.tolist()
+
+
+def open_perf_data(path: str | os.PathLike[str] | BinaryIO) -> PerfDataFile:
+    """Open a recording: a file, a directory of ``perf record --threads``, or a binary stream in pipe form.
+
+    Raises FormatError if it is not perf.data, UnsupportedError for what cannot be read, OSError if it is not there.
+    """
+    parts: list[Path] = []
+    if isinstance(path, (str, os.PathLike)):
+        where = os.fspath(path)
+        if Path(path).is_dir():
+            parts = sorted(p for p in Path(path).glob("data.*") if p.name[5:].isdigit())
+            path = Path(path) / "header" if (Path(path) / "header").exists() else Path(path) / "data"
+        source: BinaryIO = open(path, "rb", buffering=0)  # type: ignore[assignment]
+    else:
+        source, where = path, getattr(path, "name", "<stream>")
+    try:
+        seekable = source.seekable()
+        size = source.seek(0, io.SEEK_END) if seekable else None
+
+        def read_at(offset: int, count: int) -> bytes:
+            if not seekable:
+                return _read_fully(source, count)
+            source.seek(offset)
+            return _read_fully(source, count)
+
+        header = parse_header(read_at, size, where)
+        opened = PerfDataFile(where, source, header, list(header.attrs), parts=parts)
+        opened.load_features()
+    except BaseException:
+        source.close()
+        raise
+    return opened
+
+
+def _read_fully(source: BinaryIO, count: int) -> bytes:
+    got = b""
+    while len(got) < count:
+        more = source.read(count - len(got))
+        if not more:
+            break
+        got += more
+    return got
+
+
+__all__ = ["PerfDataFile", "detect", "open_perf_data"]
