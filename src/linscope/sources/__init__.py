@@ -1,1 +1,2 @@
-"""Where live events come from: which exist here, how a user's name for one is encoded, how they are opened and read."""
+"""Where live events come from: which exist here, how a user's name for one is encoded, how they are
+opened and read."""
