@@ -1,8 +1,8 @@
 """A flame graph before it is text, SVG or a page: a weighted tree of frames in flat arrays.
 
-Nodes are numbered so that parents come before their children; node 0 is the root.  Every operation is a few numpy
-passes: sums up and down the tree use pointer doubling (round k reaches ancestors at distance 2**k), so that a tree
-of a million nodes, or a stack of a million frames, costs about log2(depth) passes and no recursion.
+Nodes are numbered so that parents come before their children; node 0 is the root.  Every operation is a few
+numpy passes: sums up and down the tree use pointer doubling (round k reaches ancestors at distance 2**k), so
+that a million nodes, or a stack of a million frames, cost about log2(depth) passes and no recursion.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Function:
-    """One line of the table of functions: ``name`` indexes ``FlameGraph.names``; weights in the graph's unit."""
+    """One line of the table of functions; ``name`` indexes ``FlameGraph.names``, weights in its unit."""
 
     name: int
     self_weight: int
@@ -169,8 +169,9 @@ class FlameGraph:
         return lists
 
     def reversed(self) -> FlameGraph:
-        """The graph merged from the leaves: below the root come the functions that used the weight themselves,
-        below these their callers.  The splits are dropped; time and size grow with the sum of the stacks' lengths.
+        """The graph merged from the leaves: the root's children are the functions that used the weight
+        themselves, their children are their callers.  Without the splits.  Costs time and space by the sum of
+        the stacks' lengths.
         """
         cursor = np.flatnonzero(self.self_weight)
         cursor = cursor[cursor > 0]  # what the root used itself stays there
@@ -227,7 +228,8 @@ class FlameGraph:
         parent = self.parent[keep]
         parent[1:] = number[parent[1:]]
         splits = {
-            title: replace(split, node=number[split.node].astype(np.uint32)) for title, split in self.splits.items()
+            title: replace(split, node=number[split.node].astype(np.uint32))
+            for title, split in self.splits.items()
         }
         return replace(self, parent=parent, name=self.name[keep], self_weight=weight, splits=splits)
 

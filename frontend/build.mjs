@@ -1,0 +1,23 @@
+// Bundles the pages' scripts and styles into src/linscope/render/assets, which the wheel ships.
+import { copyFile, mkdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const assets = join(here, "..", "src", "linscope", "render", "assets");
+
+await mkdir(assets, { recursive: true });
+await build({
+  absWorkingDir: here,
+  entryPoints: { flame: "src/flame/main.ts", "flame-page": "src/flame/page.css" },
+  outdir: assets,
+  bundle: true,
+  minify: true,
+  format: "iife",
+  target: "es2022",
+  charset: "ascii",
+  legalComments: "none",
+  logLevel: "warning",
+});
+await copyFile(join(here, "src", "flame", "page.html"), join(assets, "flame-page.html"));
