@@ -150,22 +150,28 @@ class FlameGraph:
         """int64[n]: number of ancestors; 0 for the root."""
         return self._sum_down(self.parent >= 0)
 
-    def children(self, by: str = "name") -> list[list[int]]:
-        """Children of each node, in drawing order.
+    def children(self, by: str = "name", min_weight: int = 0) -> dict[int, list[int]]:
+        """For each node of at least min_weight (and the root): its children of at least min_weight, ordered.
 
         by: "name" (alphabetical, as flamegraph.pl draws them) or "weight" (heaviest first).
-        Makes Python lists: for what is shown, after ``pruned``.
+        Makes Python lists: for what is shown.
         """
+        totals = self.totals()
+        heavy = totals >= min_weight
+        heavy[0] = True
+        nodes = np.flatnonzero(heavy)
+        lists: dict[int, list[int]] = {node: [] for node in nodes.tolist()}
+        order = nodes[1:].tolist()
         if by == "weight":
-            totals = self.totals().tolist()
-            order = sorted(range(1, len(self)), key=lambda node: -totals[node])
+            weight = dict(zip(order, (-totals[nodes[1:]]).tolist(), strict=True))
+            order.sort(key=weight.__getitem__)
         else:
-            texts = [self.names[i] for i in self.name.tolist()]
-            order = sorted(range(1, len(self)), key=texts.__getitem__)
-        lists: list[list[int]] = [[] for _ in range(len(self))]
-        parent = self.parent.tolist()
-        for node in order:
-            lists[parent[node]].append(node)
+            texts = {
+                node: self.names[i] for node, i in zip(order, self.name[nodes[1:]].tolist(), strict=True)
+            }
+            order.sort(key=texts.__getitem__)
+        for node, parent in zip(order, self.parent[np.array(order, dtype=np.intp)].tolist(), strict=True):
+            lists[parent].append(node)
         return lists
 
     def reversed(self) -> FlameGraph:

@@ -55,7 +55,7 @@ def render_html(graph: FlameGraph, *, icicle: bool = False, reverse: bool = Fals
         "notes": _notes(notes),
         "style": style,
         "script": script,
-        "fallback": _fallback(shown),
+        "fallback": _fallback(graph),
         "data": _pack(shown, icicle, reverse),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: fields[match[1]], _asset("flame-page.html"))
