@@ -1,8 +1,8 @@
 """perf's own answer for any address: a recording made of samples at the addresses that we ask about.
 
 The recording (header, one event, COMM, MMAP2 and SAMPLE records) is written by hand after
-tools/perf/Documentation/perf.data-file-format.txt and include/uapi/linux/perf_event.h; ``perf script`` then says
-which symbol it would show.  No program is run and nothing is sampled.
+tools/perf/Documentation/perf.data-file-format.txt and include/uapi/linux/perf_event.h; ``perf script`` then
+says which symbol it would show.  No program is run and nothing is sampled.
 """
 
 from __future__ import annotations
@@ -50,8 +50,10 @@ def _text(text: str) -> bytes:
     return data + bytes(-len(data) % 8)
 
 
-def write_recording(path: Path, mappings: Iterable[Mapping], addresses: Sequence[int], pid: int = _PID) -> None:
-    """Write a perf.data with one sample (IP, TID, TIME) for each address; kernel addresses have bit 63 set."""
+def write_recording(
+    path: Path, mappings: Iterable[Mapping], addresses: Sequence[int], pid: int = _PID
+) -> None:
+    """Write a perf.data with a sample (IP, TID, TIME) for each address; the kernel's have bit 63 set."""
     attr = struct.pack("<IIQQQQQ", 1, 128, 0, 1, 7, 0, 1 << 8 | 1 << 9 | 1 << 23)  # mmap, comm, mmap2
     attr = attr.ljust(128, b"\0") + struct.pack("<QQ", 0, 0)
     parts = [_record(_COMM, 0, struct.pack("<II", pid, pid) + _text("asked"))]

@@ -1,7 +1,7 @@
 """ELF files: headers, sections, segments, symbols, relocations, notes; both classes and both byte orders.
 
-Only what is asked for is read, by pread.  Every offset and count of the file is held against the file's size first,
-so a damaged file gives FormatError and never more memory than it has bytes.
+Only what is asked for is read, by pread.  Every offset and count of the file is held against the file's size
+first, so a damaged file gives FormatError and never more memory than it has bytes.
 Source: gABI (System V Application Binary Interface), chapters 4 and 5; /usr/include/elf.h.
 """
 
@@ -47,9 +47,9 @@ def _dtype(fields: str, order: str) -> np.dtype[Any]:
 
 
 class Section(NamedTuple):
-    """One section header (Elf64_Shdr); index is its place in the table."""
+    """One section header (Elf64_Shdr); number is its place in the table."""
 
-    index: int
+    number: int
     name: str
     kind: int
     flags: int
@@ -76,12 +76,12 @@ class Segment(NamedTuple):
 class ElfFile:
     """An open ELF file, or an ELF image in memory.
 
-    ``is_64``, ``little_endian``, ``kind`` (ET_*), ``machine`` (EM_*), ``sections``, ``segments`` are ready after
-    construction; all else is read when asked for.
+    ``is_64``, ``little_endian``, ``kind`` (ET_*), ``machine`` (EM_*), ``sections``, ``segments`` are ready
+    after construction; all else is read when asked for.
     """
 
     def __init__(self, source: str | bytes, *, where: str = "") -> None:
-        """source: a path or an image.  Raises FormatError for what is not ELF or is cut short, OSError as open()."""
+        """source: a path or an image.  Raises FormatError when it is no whole ELF file, or OSError."""
         self.path = where or (source if isinstance(source, str) else "")
         self._image: bytes | None = None
         self._fd = -1
@@ -107,7 +107,8 @@ class ElfFile:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<ElfFile {self.path or 'in memory'}: {len(self.sections)} sections, build-id {self.build_id or '-'}>"
+        where = self.path or "in memory"
+        return f"<ElfFile {where}: {len(self.sections)} sections, build-id {self.build_id or 'none'}>"
 
     def close(self) -> None:
         """Close the file; harmless when repeated."""
@@ -166,7 +167,9 @@ class ElfFile:
         if segment_offset and segment_count and segment_size == segment_dtype.itemsize:
             table = np.frombuffer(self.read(segment_offset, segment_count * segment_size), segment_dtype)
             fields = ("kind", "flags", "offset", "address", "file_size", "memory_size")
-            self.segments = [Segment(*values) for values in zip(*(table[f].tolist() for f in fields), strict=True)]
+            self.segments = [
+                Segment(*values) for values in zip(*(table[f].tolist() for f in fields), strict=True)
+            ]
         self._build_id: str | None = None
 
     def _name(self, offset: int) -> str:
@@ -219,7 +222,9 @@ class ElfFile:
         """
         dtype = _dtype(_SYMBOL_64 if self.is_64 else _SYMBOL_32, self._order)
         if section.entry_size not in (0, dtype.itemsize):
-            raise FormatError("symbol table with an entry size of its own", where=self.path, offset=section.offset)
+            raise FormatError(
+                "symbol table with an entry size of its own", where=self.path, offset=section.offset
+            )
         data = self.section_bytes(section)
         table = np.frombuffer(data, dtype, len(data) // dtype.itemsize)
         return table if self.is_64 and self.little_endian else table.astype(_dtype(_SYMBOL_64, "="))

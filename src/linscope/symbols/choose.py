@@ -1,7 +1,7 @@
 """Which of several symbols an address belongs to: the choices that ``perf report`` makes.
 
-Source: what tools/perf/util/symbol.c of Linux 6.1 does (symbols__fixup_end, choose_best_symbol), checked against the
-real tool address by address in tests/symbols.
+Source: what tools/perf/util/symbol.c of Linux 6.1 does (symbols__fixup_end, choose_best_symbol), checked
+against the real tool address by address in tests/symbols.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PAGE = 4096
 
 
 class Candidates(NamedTuple):
-    """Symbols in the order in which perf would insert them: address range, ELF binding and type, offset of the name."""
+    """Symbols in the order in which perf would insert them; names are offsets into a string table."""
 
     starts: U64
     ends: U64
@@ -40,11 +40,18 @@ class Candidates(NamedTuple):
 
 def join(first: Candidates, second: Candidates) -> Candidates:
     """The second after the first."""
-    return Candidates(*(np.concatenate(pair) for pair in zip(first, second, strict=True)))
+    return Candidates(
+        np.concatenate([first.starts, second.starts]),
+        np.concatenate([first.ends, second.ends]),
+        np.concatenate([first.bindings, second.bindings]),
+        np.concatenate([first.kinds, second.kinds]),
+        np.concatenate([first.names, second.names]),
+    )
 
 
 def extend_ends(symbols: Candidates) -> None:
-    """Let symbols without a size reach to the next symbol, the last to the end of its page; changes them in place.
+    """Let symbols without a size reach to the next symbol, the last to the end of its page; changes them in
+    place.
 
     Labels (STT_NOTYPE) too: hand-written assembly has little else.
     """
@@ -60,8 +67,8 @@ def extend_ends(symbols: Candidates) -> None:
 def choose_names(symbols: Candidates, name_of: Callable[[int], bytes]) -> Candidates:
     """One symbol for each start.
 
-    With a length before without, strong before weak, global before local, fewer leading underscores (of the readable
-    name), then the longer name, then the first.
+    With a length before without, strong before weak, global before local, fewer leading underscores (of the
+    readable name), then the longer name, then the first.
     name_of: raw name at an offset.
     """
     starts = symbols.starts
@@ -130,5 +137,3 @@ def flatten(starts: U64, ends: U64) -> Ranges:
     begins, finishes = edges[change], edges[np.append(change[1:], len(edges) - 1)]
     used = owner[change] >= 0
     return Ranges(begins[used], finishes[used], owner[change][used])
-
-

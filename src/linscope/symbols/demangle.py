@@ -1,9 +1,10 @@
 """C++ and Rust names as people read them, in the spelling of ``perf report``.
 
-perf shows C++ functions without parameters, return type and qualifiers ("S::operator<", "std::vector<int>::at"),
-Rust functions without the hash.  C++ goes through the C++ runtime's ``__cxa_demangle`` (3 us a name; found by soname,
-because asking for the library by name runs the linker), Rust v0 through the ``demangle`` package.
-Source: Itanium C++ ABI, "Mangling"; rustc book, "Symbol Mangling"; libiberty's DMGL_NO_OPTS as perf 6.1 uses it.
+perf shows C++ functions without parameters, return type and qualifiers ("S::operator<",
+"std::vector<int>::at"), Rust functions without the hash.  C++ goes through the C++ runtime's
+``__cxa_demangle`` (3 us a name; found by soname, because asking for the library by name runs the linker),
+Rust v0 through the ``demangle`` package. Source: Itanium C++ ABI, "Mangling"; rustc book, "Symbol Mangling";
+libiberty's DMGL_NO_OPTS as perf 6.1 uses it.
 """
 
 from __future__ import annotations
@@ -59,25 +60,29 @@ def is_mangled(name: bytes) -> bool:
 def _cpp_runtime() -> Callable[[bytes], str | None] | None:
     for soname in _RUNTIMES:
         try:
-            call = ctypes.CDLL(soname).__cxa_demangle
+            return _bind(ctypes.CDLL(soname))
         except (OSError, AttributeError):
             continue
-        free = ctypes.CDLL(None).free
-        free.argtypes = [ctypes.c_void_p]
-        call.restype = ctypes.c_void_p
-        call.argtypes = [ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
-
-        def convert(name: bytes) -> str | None:
-            pointer = call(name, None, None, None)
-            if not pointer:
-                return None
-            try:
-                return ctypes.string_at(pointer).decode("utf-8", "replace")
-            finally:
-                free(pointer)
-
-        return convert
     return None
+
+
+def _bind(library: ctypes.CDLL) -> Callable[[bytes], str | None]:
+    call = library.__cxa_demangle
+    call.restype = ctypes.c_void_p
+    call.argtypes = [ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+    free = ctypes.CDLL(None).free
+    free.argtypes = [ctypes.c_void_p]
+
+    def convert(name: bytes) -> str | None:
+        pointer = call(name, None, None, None)
+        if not pointer:
+            return None
+        try:
+            return ctypes.string_at(pointer).decode("utf-8", "replace")
+        finally:
+            free(pointer)
+
+    return convert
 
 
 def _demangle_cpp(name: str) -> str:

@@ -1,12 +1,13 @@
 """ELF file -> SymbolTable in file offsets, after perf's rules.
 
-Source: tools/perf/util/symbol-elf.c of Linux 6.1 for which symbols count; System V psABI of each machine for the
-procedure linkage table.
+Source: tools/perf/util/symbol-elf.c of Linux 6.1 for which symbols count; System V psABI of each machine for
+the procedure linkage table.
 """
 
 from __future__ import annotations
 
 import lzma
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,8 @@ from linscope.symbols.table import U64, SymbolTable, empty_table
 _MAX_DEBUGDATA = 256 << 20
 # header and entry of .plt in bytes; x86 tells its own in the section header
 _PLT_SIZES = {EM_ARM: (20, 12), EM_AARCH64: (32, 16)}
+# psABI x86-64, "Relocation Types": the slot gets what the resolver at the addend returns
+_R_X86_64_IRELATIVE = 37
 PLT_SUFFIX = "@plt"
 
 
@@ -75,8 +78,8 @@ def build_table(symbols: ElfFile, runtime: ElfFile, *, plt_like_perf: bool = Fal
     """The functions (and data) of an object, by offset in the runtime file.
 
     symbols: the file that has the symbol table (a separate debug file, or the runtime file itself).
-    runtime: the file that was mapped.  plt_like_perf: count PLT stubs off as perf 6.1 does, which gives wrong names
-    where IFUNC stubs are mixed in (libc).
+    runtime: the file that was mapped.  plt_like_perf: count PLT stubs off as perf 6.1 does, which gives
+    wrong names where IFUNC stubs are mixed in (libc).
     Raises FormatError when neither symbol table can be read.
     """
     names = _Names()
@@ -113,22 +116,68 @@ def build_table(symbols: ElfFile, runtime: ElfFile, *, plt_like_perf: bool = Fal
     )
 
 
-def _candidates(symbols: ElfFile, runtime: ElfFile, section: Section, names: _Names) -> Candidates:
-    """The symbols of one table that can stand for an address, as file offsets of the runtime file."""
+def build_image_table(
+    elf: ElfFile, anchors: Sequence[str], *, only_section: int | None = None
+) -> tuple[SymbolTable, dict[str, int]]:
+    """The symbols of a vmlinux or a kernel module by their own addresses (st_value), and the values of some
+    by name.
+
+    only_section: take that section's symbols alone.  Raises FormatError when the symbol table cannot be read.
+    """
+    section = elf.section_of_kind(SHT_SYMTAB)
+    if section is None:
+        return empty_table(), {}
+    names = _Names()
+    found = _candidates(elf, None, section, names, only_section)
+    found = found.sorted()
+    extend_ends(found)
+    chosen = choose_names(found, names.at)
+    ranges = flatten(chosen.starts, chosen.ends)
+    blob = b"".join(names.parts)
+    values = {}
+    if anchors:
+        table, strings = elf.symbols(section), elf.strings_of(section)
+        for anchor in anchors:
+            # a name may also be the tail of a longer one in the string table
+            at = strings.find(b"\0" + anchor.encode() + b"\0") + 1
+            rows = np.flatnonzero(table["name"] == at)
+            if at and len(rows):
+                values[anchor] = int(table["value"][rows[0]])
+    return SymbolTable(ranges.starts, ranges.ends, chosen.names[ranges.owners], blob, demangled=False), values
+
+
+def _candidates(
+    symbols: ElfFile,
+    runtime: ElfFile | None,
+    section: Section,
+    names: _Names,
+    only_section: int | None = None,
+) -> Candidates:
+    """The symbols of one table that can stand for an address.
+
+    As file offsets of the runtime file, or as they are when there is none.
+    """
     table = symbols.symbols(section)
     strings = symbols.strings_of(section)
-    table = table[_wanted(symbols, table, strings)]
+    wanted = _wanted(symbols, table, strings)
+    if only_section is not None:
+        wanted &= table["section"] == only_section
+    table = table[wanted]
     base = names.add(strings)
     values = table["value"].astype(np.uint64)
     kinds = (table["info"] & 15).astype(np.uint8)
     if symbols.machine == EM_ARM:
         values = np.where(kinds == STT_FUNC, values & ~np.uint64(1), values)  # bit 0 says Thumb
-    starts = _file_offsets(symbols, runtime, values, table["section"])
+    starts = values if runtime is None else _file_offsets(symbols, runtime, values, table["section"])
     with np.errstate(over="ignore"):
         ends = starts + table["size"].astype(np.uint64)
     ends = np.where(ends < starts, starts, ends)
     return Candidates(
-        starts, ends, (table["info"] >> 4).astype(np.uint8), kinds, table["name"].astype(np.uint64) + np.uint64(base)
+        starts,
+        ends,
+        (table["info"] >> 4).astype(np.uint8),
+        kinds,
+        table["name"].astype(np.uint64) + np.uint64(base),
     )
 
 
@@ -140,8 +189,8 @@ def _wanted(elf: ElfFile, table: Records, strings: bytes) -> npt.NDArray[np.bool
     loaded = np.zeros(0x10000, bool)
     labels = np.zeros(0x10000, bool)
     for one in elf.sections[: min(count, SHN_ABS)]:
-        loaded[one.index] = bool(one.flags & SHF_ALLOC)
-        labels[one.index] = "text" in one.name or "data" in one.name
+        loaded[one.number] = bool(one.flags & SHF_ALLOC)
+        labels[one.number] = "text" in one.name or "data" in one.name
     visibility = table["other"] & 3
     function = (kind == STT_FUNC) | (kind == STT_GNU_IFUNC) | (kind == STT_OBJECT)
     label = (kind == STT_NOTYPE) & (visibility != STV_HIDDEN) & (visibility != STV_INTERNAL) & labels[section]
@@ -153,7 +202,7 @@ def _wanted(elf: ElfFile, table: Records, strings: bytes) -> npt.NDArray[np.bool
 
 
 def _mapping_symbols(table: Records, strings: bytes) -> npt.NDArray[np.bool_]:
-    """"$a", "$d", "$t", "$x" and "$d.12": they mark code and data for disassemblers (ELF for the Arm Architecture)."""
+    """Where a name is "$a", "$d", "$t", "$x" or "$d.12": a mark for disassemblers (AAELF64)."""
     text = np.frombuffer(strings + b"\0\0\0", np.uint8)
     at = np.minimum(table["name"], len(strings)).astype(np.int64)
     first = text[at] == ord("$")
@@ -162,9 +211,7 @@ def _mapping_symbols(table: Records, strings: bytes) -> npt.NDArray[np.bool_]:
     return np.asarray(first & second & third)
 
 
-def _file_offsets(
-    symbols: ElfFile, runtime: ElfFile, values: U64, sections: npt.NDArray[Any]
-) -> U64:
+def _file_offsets(symbols: ElfFile, runtime: ElfFile, values: U64, sections: npt.NDArray[Any]) -> U64:
     """Virtual addresses as offsets in the runtime file: by its segments, else by the section's header."""
     result = values.copy()
     known = np.zeros(len(values), bool)
@@ -179,10 +226,10 @@ def _file_offsets(
         if not known.all():
             shifts = np.zeros(0x10000, np.uint64)
             for section in symbols.sections[:SHN_ABS]:
-                if section.kind == SHT_NOBITS and section.index < len(runtime.sections):
-                    section = runtime.sections[section.index]
+                if section.kind == SHT_NOBITS and section.number < len(runtime.sections):
+                    section = runtime.sections[section.number]
                 address = 0 if symbols.kind == ET_REL else section.address
-                shifts[section.index] = (section.offset - address) % 2**64
+                shifts[section.number] = (section.offset - address) % 2**64
             result[~known] += shifts[sections[~known]]
     return result
 
@@ -196,7 +243,11 @@ def _address_to_offset(elf: ElfFile, address: int) -> int | None:
 
 
 _NO_STUBS = Candidates(
-    np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty(0, np.uint8), np.empty(0, np.uint8), np.empty(0, np.uint64)
+    np.empty(0, np.uint64),
+    np.empty(0, np.uint64),
+    np.empty(0, np.uint8),
+    np.empty(0, np.uint8),
+    np.empty(0, np.uint64),
 )
 
 
@@ -215,13 +266,13 @@ def _stubs(starts: list[int], size: int, names: list[int]) -> Candidates:
 def _plt(elf: ElfFile, chosen: Candidates, names: _Names, like_perf: bool) -> Candidates:
     """The stubs of .plt, .plt.sec and .plt.got as symbols; their names get PLT_SUFFIX."""
     dynsym = elf.section_of_kind(SHT_DYNSYM)
-    relocated = [s for s in (elf.section(".rela.plt"), elf.section(".rel.plt")) if s and s.kind in (SHT_REL, SHT_RELA)]
-    if dynsym is None or not relocated or relocated[0].link != dynsym.index:
+    plt = elf.section(".rela.plt") or elf.section(".rel.plt")
+    if dynsym is None or plt is None or plt.kind not in (SHT_REL, SHT_RELA) or plt.link != dynsym.number:
         return _NO_STUBS
     try:
         symbol_names = elf.symbols(dynsym)["name"].astype(np.int64)
         base = names.add(elf.strings_of(dynsym))
-        rows = elf.relocations(relocated[0])
+        rows = elf.relocations(plt)
         if elf.machine == EM_X86_64:
             slots = _slot_names(elf, dynsym, chosen, symbol_names, base, names)
             parts = [
@@ -274,21 +325,18 @@ def _slot_names(
     """Address of a GOT slot -> offset of the name of what it points to."""
     slots: dict[int, int] = {}
     for section in elf.sections:
-        if section.kind != SHT_RELA or section.link != dynsym.index:
+        if section.kind != SHT_RELA or section.link != dynsym.number:
             continue
         rows = elf.relocations(section)
         wanted = (rows["symbol"] > 0) & (rows["symbol"] < len(symbol_names))
         offsets = rows["offset"][wanted].tolist()
         slots.update(zip(offsets, (symbol_names[rows["symbol"][wanted]] + base).tolist(), strict=True))
-        unnamed = rows["kind"] == R_X86_64_IRELATIVE
+        unnamed = rows["kind"] == _R_X86_64_IRELATIVE
         if unnamed.any():
             addends = np.frombuffer(elf.section_bytes(section), "<u8").reshape(-1, 3)[:, 2][unnamed]
             for slot, address in zip(rows["offset"][unnamed].tolist(), addends.tolist(), strict=True):
                 slots[slot] = _resolver_name(elf, chosen, int(address), names)
     return slots
-
-
-R_X86_64_IRELATIVE = 37  # psABI x86-64, "Relocation Types": the slot gets what the resolver at the addend returns
 
 
 def _resolver_name(elf: ElfFile, chosen: Candidates, address: int, names: _Names) -> int:
@@ -332,7 +380,8 @@ def mini_debug_info(elf: ElfFile) -> ElfFile | None:
     try:
         data = unpack.decompress(elf.section_bytes(section), _MAX_DEBUGDATA)
     except lzma.LZMAError as error:
-        raise FormatError("damaged .gnu_debugdata", where=elf.path, offset=section.offset, why=str(error)) from error
+        where, offset = elf.path, section.offset
+        raise FormatError("damaged .gnu_debugdata", where=where, offset=offset, why=str(error)) from error
     if not unpack.eof:
         raise FormatError(".gnu_debugdata cut short or too large", where=elf.path, offset=section.offset)
     return ElfFile(data, where=f"{elf.path} (.gnu_debugdata)")

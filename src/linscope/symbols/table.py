@@ -1,4 +1,4 @@
-"""Symbol tables: sorted address ranges that do not overlap, with names that are decoded only when asked for."""
+"""Symbol tables: sorted address ranges that do not overlap; names are decoded only when asked for."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _MAX_NAME = 1 << 20
 class SymbolTable:
     """Which name an address has.
 
-    ``starts`` and ``ends`` are u64, sorted, without overlap; an address belongs to a symbol from start up to, not
-    including, end.  What an address counts (file offset, distance from _text, absolute) is said by the AddressRule
-    that comes with the table.
+    ``starts`` and ``ends`` are u64, sorted, without overlap; an address belongs to a symbol from start up
+    to, not including, end.  What an address counts (file offset, distance from _text, absolute) is said by
+    the AddressRule that comes with the table.
     """
 
     def __init__(
@@ -34,8 +34,8 @@ class SymbolTable:
         suffix_ids: npt.NDArray[np.uint8] | None = None,
         demangled: bool = True,
     ) -> None:
-        """names: offset of each symbol's NUL-terminated raw name in blob; suffixes: strings such as "@plt" that
-        suffix_ids (0: none, else 1 + index) hang on to the readable name."""
+        """names: offset of each symbol's NUL-terminated raw name in blob; suffixes: strings such as "@plt"
+        that suffix_ids (0: none, else 1 + index) hang on to the readable name."""
         self.starts = starts
         self.ends = ends
         self.names = names
@@ -50,6 +50,19 @@ class SymbolTable:
 
     def __repr__(self) -> str:
         return f"<SymbolTable of {len(self)} symbols>"
+
+    def take(self, which: npt.NDArray[np.bool_]) -> SymbolTable:
+        """The symbols where the mask is true."""
+        ids = None if self.suffix_ids is None else self.suffix_ids[which]
+        return SymbolTable(
+            self.starts[which],
+            self.ends[which],
+            self.names[which],
+            self.blob,
+            suffixes=self.suffixes,
+            suffix_ids=ids,
+            demangled=self.demangled,
+        )
 
     def find(self, addresses: npt.NDArray[np.uint64]) -> I32:
         """Index of the symbol at each address, -1 where there is none."""
@@ -90,15 +103,15 @@ class AddressRule(NamedTuple):
     """How an instruction pointer becomes an address of a table.
 
     base "map": offset in the file (ip - map_start + map_pgoff); "start": distance from the mapping's start;
-    "reference": distance from the kernel's _text, whose address in the recording is map_pgoff - shift;
-    "absolute": the ip itself.
+    "reference": distance from the kernel's _text, which lies shift bytes below map_pgoff (below map_start
+    where the recording has no page offset); "absolute": the ip itself.
     """
 
     base: str
     shift: int = 0
 
     def apply(self, ips: U64, map_start: int | U64 = 0, map_pgoff: int | U64 = 0) -> U64:
-        """Table addresses of ips (u64, modulo 2**64); start and offset of the mapping: one number, or one for each."""
+        """Table addresses of ips (u64, modulo 2**64); the mapping's start and offset: one, or one each."""
         ips = np.asarray(ips, np.uint64)
         start = np.asarray(map_start, np.uint64)
         offset = np.asarray(map_pgoff, np.uint64)
@@ -108,7 +121,7 @@ class AddressRule(NamedTuple):
             if self.base == "start":
                 return ips - start
             if self.base == "reference":
-                return ips - offset + np.uint64(self.shift)
+                return ips - np.where(offset == 0, start, offset) + np.uint64(self.shift)
             return ips.copy()
 
 
