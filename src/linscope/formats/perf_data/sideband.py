@@ -59,6 +59,8 @@ def _mapping(record: SideRecord, order: str, build_ids: dict[str, str]) -> tuple
     else:
         path = _string(record.body[32:])
     end = min(start + length, 2**64 - 1)
+    if not build_id and path.startswith("["):  # the table says "[kernel.kallsyms]", the mapping adds a symbol's name
+        build_id = build_ids.get(path.partition("]")[0] + "]", "")
     return pid, Mapping(start, end, page_offset, path, build_id or build_ids.get(path, ""), executable)
 
 

@@ -1,0 +1,208 @@
+"""Frames (places in code) -> what they are called: object and symbol, looked up in bulk, named only when shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linscope.abi import perf_event as pe
+from linscope.binfmt.perf_records import KIND_EXACT, KIND_MODE
+from linscope.columns.profile import Frames, Mapping, Profile, Space
+from linscope.symbols.objects import InlineFrame, ObjectKey, Symbolizer
+from linscope.symbols.table import SymbolTable
+
+UNKNOWN = "[unknown]"
+_ANONYMOUS = ("//anon", "/dev/zero", "/anon_hugepage", "[stack", "/SYSV", "[heap]", "[anon")
+
+
+class Place(NamedTuple):
+    """An object of the recording as people see it."""
+
+    key: ObjectKey
+    path: str  # "/usr/lib/libc.so.6", "[kernel.kallsyms]", "[ext4]", "/tmp/perf-12.map", "[unknown]"
+
+    @property
+    def name(self) -> str:
+        """The short name: the last part of a path."""
+        return self.path.rsplit("/", 1)[-1] if self.path.startswith("/") else self.path
+
+
+NOWHERE = Place(ObjectKey("", kind="anon"), UNKNOWN)
+
+
+def place_of(mapping: Mapping, pid: int, *, kernel: bool) -> Place:
+    """What perf calls the object behind a mapping (tools/perf/util/map.c, map__new)."""
+    path = mapping.path
+    if kernel:
+        if path.startswith("[kernel") or path.startswith("[guest.kernel"):
+            return Place(ObjectKey(path, mapping.build_id, "kernel"), path.partition("]")[0] + "]")
+        if path.startswith("bpf_prog_") or path.startswith("bpf_trampoline_") or path.startswith("bpf_dispatcher_"):
+            return Place(ObjectKey(path, "", "bpf"), path)
+        name = path
+        if path.startswith("/"):  # /lib/modules/6.1/.../ext4.ko.xz is shown as [ext4]
+            name = "[" + path.rsplit("/", 1)[-1].partition(".ko")[0].replace("-", "_") + "]"
+        return Place(ObjectKey(path, mapping.build_id, "module"), name)
+    if path == "[vdso]":
+        return Place(ObjectKey(path, mapping.build_id, "vdso"), path)
+    if path.startswith(_ANONYMOUS):
+        if mapping.executable:
+            path = f"/tmp/perf-{pid}.map"
+            return Place(ObjectKey(path, "", "jit", pid), path)
+        return Place(ObjectKey(path, "", "anon"), path)
+    return Place(ObjectKey(path, mapping.build_id, "user", pid), path)
+
+
+@dataclass
+class ResolvedFrames:
+    """For each frame: the object (index into places) and the symbol (index into that object's table, -1: none)."""
+
+    places: list[Place]
+    tables: list[SymbolTable]  # one a place
+    place: NDArray[np.int32]
+    symbol: NDArray[np.int32]
+    address: NDArray[np.uint64]  # in the table's unit: a file offset for files
+    symbolizer: Symbolizer
+
+    def symbol_labels(self, *, by_address: bool = False) -> Labels:
+        """One label a symbol.  Frames without a symbol: one label an object, or one an address (as perf report)."""
+        known = self.symbol >= 0
+        low = np.where(known, self.symbol.astype(np.int64), np.int64(-1) if not by_address else np.int64(0))
+        if by_address:
+            low = np.where(known, low, -2 - self.address.astype(np.int64))
+        pairs = np.empty(len(self.place), np.dtype([("place", np.int32), ("low", np.int64)]))
+        pairs["place"], pairs["low"] = self.place, low
+        _, first, label = np.unique(pairs, return_index=True, return_inverse=True)
+        return Labels(self, label.astype(np.uint32), first)
+
+    def place_labels(self) -> Labels:
+        """One label an object."""
+        _, first, label = np.unique(self.place, return_index=True, return_inverse=True)
+        return Labels(self, label.astype(np.uint32), first, objects_only=True)
+
+    def name(self, frame: int) -> str:
+        """The frame's symbol, or "[unknown]"."""
+        symbol = int(self.symbol[frame])
+        return self.tables[int(self.place[frame])].name(symbol) if symbol >= 0 else UNKNOWN
+
+    def offset(self, frame: int) -> int:
+        """Bytes from the symbol's start to the frame's address; 0 without a symbol."""
+        symbol = int(self.symbol[frame])
+        if symbol < 0:
+            return 0
+        return int(self.address[frame]) - int(self.tables[int(self.place[frame])].starts[symbol])
+
+    def inlines(self, frame: int) -> Sequence[InlineFrame]:
+        """Functions at the frame's address by DWARF, innermost first, the symbol itself last; empty without DWARF."""
+        place = self.places[int(self.place[frame])]
+        if place.key.kind != "user":
+            return []
+        return self.symbolizer.inlines(place.key, self.address[frame : frame + 1])[0]
+
+    def source_line(self, frame: int) -> str:
+        """ "file.c:12" by DWARF, "" where it says nothing."""
+        place = self.places[int(self.place[frame])]
+        found = self.symbolizer.source_line(place.key, int(self.address[frame])) if place.key.kind == "user" else None
+        return f"{found[0].rsplit('/', 1)[-1]}:{found[1]}" if found else ""
+
+
+class Labels(NamedTuple):
+    """Frames grouped by what they are called."""
+
+    frames: ResolvedFrames
+    of_frame: NDArray[np.uint32]  # label of each frame
+    first: NDArray[np.int64]  # a frame of each label
+    objects_only: bool = False
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def name(self, label: int) -> str:
+        """The symbol; for objects only, the object's short name."""
+        frame = int(self.first[label])
+        return self.place(label).name if self.objects_only else self.frames.name(frame)
+
+    def place(self, label: int) -> Place:
+        """The object."""
+        return self.frames.places[int(self.frames.place[int(self.first[label])])]
+
+
+def resolve(profile: Profile, symbolizer: Symbolizer) -> ResolvedFrames:
+    """Look up every frame of the recording: mapping by address space, symbol by object."""
+    frames = profile.frames
+    count = len(frames)
+    with np.errstate(over="ignore"):
+        lookup = frames.address - np.where(frames.kind & KIND_EXACT, 0, 1).astype(np.uint64)
+    places: list[Place] = [NOWHERE]
+    numbers: dict[tuple[str, str, int], int] = {}
+    place = np.zeros(count, np.int32)
+    start, page_offset = np.zeros(count, np.uint64), np.zeros(count, np.uint64)
+    order = np.argsort(frames.space, kind="stable")
+    spaces = frames.space[order]
+    edges = np.flatnonzero(np.r_[True, spaces[1:] != spaces[:-1]]) if count else np.empty(0, np.int64)
+    for first, last in zip(edges.tolist(), [*edges[1:].tolist(), count], strict=True):
+        rows = order[first:last]
+        space = profile.spaces[int(spaces[first])]
+        _place_frames(frames, rows, lookup, space, int(spaces[first]) == 0, places, numbers, (place, start, page_offset))
+    return _find_symbols(places, place, lookup, start, page_offset, symbolizer)
+
+
+def _place_frames(
+    frames: Frames,
+    rows: NDArray[np.int64],
+    lookup: NDArray[np.uint64],
+    space: Space,
+    kernel: bool,
+    places: list[Place],
+    numbers: dict[tuple[str, str, int], int],
+    out: tuple[NDArray[np.int32], NDArray[np.uint64], NDArray[np.uint64]],
+) -> None:
+    """Find the mappings of frames of one address space."""
+    mappings = space.mappings
+    if not mappings:
+        return
+    starts = np.array([m.start for m in mappings], np.uint64)
+    at = np.searchsorted(starts, lookup[rows], side="right") - 1
+    ends = np.array([m.end for m in mappings], np.uint64)
+    inside = (at >= 0) & (lookup[rows] < ends[np.maximum(at, 0)])
+    mode = frames.kind[rows] & KIND_MODE
+    inside &= (mode == pe.PERF_RECORD_MISC_KERNEL) if kernel else (mode <= pe.PERF_RECORD_MISC_USER)
+    rows, at = rows[inside], at[inside]
+    number_of = np.zeros(len(mappings), np.int32)
+    for used in np.unique(at).tolist():
+        found = place_of(mappings[used], space.pid, kernel=kernel)
+        identity = (found.key.path, found.key.build_id, found.key.pid if found.key.kind == "jit" else 0)
+        if identity not in numbers:
+            numbers[identity] = len(places)
+            places.append(found)
+        number_of[used] = numbers[identity]
+    place, start, page_offset = out
+    place[rows] = number_of[at]
+    start[rows] = starts[at]
+    page_offset[rows] = np.array([m.page_offset for m in mappings], np.uint64)[at]
+
+
+def _find_symbols(
+    places: list[Place],
+    place: NDArray[np.int32],
+    lookup: NDArray[np.uint64],
+    start: NDArray[np.uint64],
+    page_offset: NDArray[np.uint64],
+    symbolizer: Symbolizer,
+) -> ResolvedFrames:
+    symbol = np.full(len(place), -1, np.int32)
+    address = lookup.copy()
+    tables: list[SymbolTable] = []
+    order = np.argsort(place, kind="stable")
+    bounds = np.searchsorted(place[order], np.arange(len(places) + 1))
+    for number, found in enumerate(places):
+        table, rule = symbolizer.table(found.key)
+        tables.append(table)
+        rows = order[bounds[number] : bounds[number + 1]]
+        if number and len(rows):
+            address[rows] = rule.apply(lookup[rows], start[rows], page_offset[rows])
+            symbol[rows] = table.find(address[rows])
+    return ResolvedFrames(places, tables, place, symbol, address, symbolizer)
