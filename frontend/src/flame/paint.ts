@@ -131,6 +131,7 @@ export class Painter {
     const to = from + whole;
     const scale = (this.width * ratio) / whole;
     const least = this.leastWeight(whole);
+    const gap = Math.max(1, Math.round(ratio * 0.75));
     const rowHeight = Math.round(this.row * ratio) - Math.max(1, Math.round(ratio));
     const counts = new Uint32Array(colors.palette.length * 3 + 2);
     const texts: number[] = []; // node, rectangle
@@ -140,15 +141,20 @@ export class Painter {
       if (cssTop > this.height || cssTop + this.row < 0) continue;
       const top = Math.round(cssTop * ratio);
       const above = level < depth[zoom]!;
-      const end = start[level + 1]!;
-      for (let i = Math.max(layout.search(level, from), start[level]!); i < end; i++) {
+      const last = start[level + 1]!;
+      let drawn = 0; // device pixels of this row that are filled
+      for (let i = Math.max(layout.search(level, from), start[level]!); i < last; i++) {
         const node = nodes[i]!;
         const weight = total[node]!;
         const at = x[node]!;
         if (at >= to) break;
         if (weight < least || at + weight <= from) continue;
-        const left = at <= from ? 0 : (at - from) * scale;
-        const right = at + weight >= to ? this.canvas.width : (at + weight - from) * scale;
+        // whole pixels: crisp, and several frames in one pixel are one rectangle
+        const left = at <= from ? 0 : Math.max(Math.round((at - from) * scale), drawn);
+        const end = at + weight >= to ? this.canvas.width : Math.round((at + weight - from) * scale);
+        const right = Math.max(end, Math.round((at - from) * scale) + 1);
+        if (right <= drawn) continue;
+        drawn = right;
         let mode = above ? DIM : NORMAL;
         let color = colors.ofName[name[node]!]!;
         if (matches) {
@@ -159,7 +165,7 @@ export class Painter {
         this.left[count] = left;
         this.top[count] = top;
         // a gap between neighbors, where there is room for one
-        this.wide[count] = right - left > 3 * ratio ? right - left - ratio * 0.75 : right - left;
+        this.wide[count] = right - left > 3 * ratio ? right - left - gap : right - left;
         const key = color * 3 + mode;
         this.key[count] = key;
         counts[key]!++;
