@@ -167,3 +167,13 @@ def feature_record(bit: int, content: bytes) -> bytes:
         return b""
     padding = bytes(size - 16 - len(content))
     return struct.pack("=IHHQ", pf.PERF_RECORD_HEADER_FEATURE, 0, size, bit) + content + padding
+
+
+def event_name_record(identifier: int, name: str) -> bytes:
+    """An EVENT_UPDATE record that gives the event of an id its name, for a pipe."""
+    data = name.encode("utf-8", "surrogateescape") + b"\0"
+    data = data.ljust(len(data) + (-len(data)) % 8, b"\0")
+    head = struct.pack(
+        "=IHHQQ", pf.PERF_RECORD_EVENT_UPDATE, 0, 24 + len(data), pf.PERF_EVENT_UPDATE_NAME, identifier
+    )
+    return head + data
