@@ -227,7 +227,12 @@ class ElfFile:
             )
         data = self.section_bytes(section)
         table = np.frombuffer(data, dtype, len(data) // dtype.itemsize)
-        return table if self.is_64 and self.little_endian else table.astype(_dtype(_SYMBOL_64, "="))
+        if self.is_64 and self.little_endian:
+            return table
+        native = np.empty(len(table), _dtype(_SYMBOL_64, "="))
+        for field in dtype.names or ():
+            native[field] = table[field]  # by name: the classes order their fields differently
+        return native
 
     def strings_of(self, section: Section) -> bytes:
         """The string table that a symbol table links to.  Raises FormatError when there is none."""

@@ -22,6 +22,8 @@ _RUST_ESCAPES = {"SP": "@", "BP": "*", "RF": "&", "LT": "<", "GT": ">", "LP": "(
 _ESCAPE = re.compile(r"\$(?:(SP|BP|RF|LT|GT|LP|RP|C)|u([0-9a-f]{1,6}))\$|\.\.|\.")
 _CLONES = re.compile(r"(?: \[clone [^\]]*\])+$")
 _QUALIFIERS = re.compile(r"(?: const| volatile| &&?| noexcept| restrict)+$")
+# of a function that a lambda or local class lies in: "f(int) const::{lambda()#1}::operator()"
+_INNER_QUALIFIER = re.compile(r"(?: const| volatile| &&?)+::")
 _OPERATOR = re.compile(
     r"operator(?:<=>|<<=|>>=|->\*|\(\)|\[\]|<<|>>|->|&&|\|\||\+\+|--|[-+*/%^&|=!<>]=|[-+*/%^&|~!=<>,]|\"\" ?)"
 )
@@ -41,7 +43,7 @@ def demangle(name: str, *, parameters: bool = False) -> str:
                 return plain
         # with DMGL_NO_OPTS libiberty looks no further than the encoding: ".cold" and the like fall away
         full = _demangle_cpp(name)
-        if full == name:
+        if full.startswith("_Z"):
             return name
         if parameters or name.startswith(("_ZT", "_ZG")):
             return full if parameters else _CLONES.sub("", full)
@@ -86,15 +88,14 @@ def _bind(library: ctypes.CDLL) -> Callable[[bytes], str | None]:
 
 
 def _demangle_cpp(name: str) -> str:
+    name = name.partition("@")[0]  # foo@@VERSION
     runtime = _cpp_runtime()
-    if runtime is None:
-        import demangle as package
+    plain = runtime(name.encode("utf-8", "surrogateescape")) if runtime else None
+    if plain is None:
+        import demangle as package  # slower, but reads some that the runtime does not
 
-        return str(package.demangle(name, language="itanium", style="gnu"))
-    plain = runtime(name.encode("utf-8", "surrogateescape"))
-    if plain is None and "@" in name:  # a versioned name: foo@@VER
-        plain = runtime(name.partition("@")[0].encode("utf-8", "surrogateescape"))
-    return name if plain is None else plain
+        plain = str(package.demangle(name, language="itanium", style="gnu"))
+    return plain
 
 
 def _demangle_rust_v0(name: str) -> str:
@@ -184,7 +185,7 @@ def _name_start(text: str) -> int:
             depth += 1
         elif char in ">)]}":
             depth -= 1
-        elif char == " " and not depth:
+        elif char == " " and not depth and not _INNER_QUALIFIER.match(text, index):
             start = index + 1
         index += 1
     return start
