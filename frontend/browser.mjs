@@ -20,7 +20,10 @@ export async function withBrowser(executable, use) {
       page.problems = [];
       page.requests = [];
       page.on("pageerror", (error) => page.problems.push(error.message));
-      page.on("console", (message) => page.problems.push(message.text()));
+      page.on("console", (message) => {
+        // a hint about reading pixels back, which only tests and measurements do
+        if (!message.text().includes("willReadFrequently")) page.problems.push(message.text());
+      });
       page.on("request", (request) => page.requests.push(request.url()));
       await page.goto(`file://${file}${hash ? `#${hash}` : ""}`);
       if (options.javaScriptEnabled !== false) await page.waitForSelector("html[data-ready]");

@@ -1,11 +1,11 @@
-// Bundles the pages' scripts and styles into src/linscope/render/assets, which the wheel ships.
+// Bundles the pages' scripts and styles into src/linscope/render/assets (or the folder given), which the wheel ships.
 import { copyFile, mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const assets = join(here, "..", "src", "linscope", "render", "assets");
+const assets = process.argv[2] ?? join(here, "..", "src", "linscope", "render", "assets");
 
 await mkdir(assets, { recursive: true });
 await build({

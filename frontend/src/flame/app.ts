@@ -96,7 +96,11 @@ export class App {
     this.showControls();
     this.markNames();
     this.showSummary();
-    this.table.show(this.forward.functions(profile.names.length), this.tree.total[0]!);
+    const rows = this.forward.functions(profile.names.length);
+    this.table.show(
+      rows.filter((row) => profile.kinds[row.name]! > Kind.Group),
+      this.tree.total[0]!,
+    );
     this.table.filter(this.marked);
     this.view = {
       layout: this.layout,
@@ -313,12 +317,12 @@ export class App {
     const parts = [`${formatWeight(total, profile.unit)}, ${formatShare(total, tree.total[0]!)} of all`];
     const above = tree.parent[node]!;
     if (above > 0) {
-      const relation = this.state.reversed ? "the function it calls" : "its caller";
+      const relation = this.state.reversed ? "the function it calls" : "its parent";
       parts.push(`${formatShare(total, tree.total[above]!)} of ${relation}`);
     }
     if (this.state.reversed) return parts; // what ends here in a reversed graph is not used by this function
     const self = tree.self[node]!;
-    parts.push(`self ${formatWeight(self, profile.unit)}, ${formatShare(self, tree.total[0]!)}`);
+    parts.push(self > 0 ? `self ${formatWeight(self, profile.unit)}, ${formatShare(self, tree.total[0]!)}` : "self 0");
     return parts;
   }
 

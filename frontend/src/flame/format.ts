@@ -21,7 +21,7 @@ export function formatWeight(weight: number, unit: string): string {
     const [scale, suffix] = scales.find(([size]) => weight >= size) ?? [1, unit];
     return `${scale === 1 ? weight : (weight / scale).toFixed(2)} ${suffix}`;
   }
-  const big = COUNTS.find(([size]) => weight >= size * 10);
+  const big = weight >= 1e7 ? COUNTS.find(([size]) => weight >= size) : undefined;
   const number = big ? `${(weight / big[0]).toFixed(2)} ${big[1]}` : weight.toLocaleString("en-US");
   return `${number} ${weight === 1 && unit === "samples" ? "sample" : unit}`;
 }

@@ -12,7 +12,7 @@ def format_weight(weight: int, unit: str) -> str:
     if unit == "ns":
         return format_duration(weight)
     for suffix, scale in _SCALES:
-        if weight >= scale * 10:
+        if weight >= max(scale, 1e7):
             return f"{weight / scale:.2f} {suffix} {unit}"
     return f"{weight:,} {'sample' if weight == 1 and unit == 'samples' else unit}"
 

@@ -92,11 +92,14 @@ class _Printer:
         if self.whole <= 0:
             return "\n".join([*lines, "nothing was recorded"]) + "\n"
         first, shown = self.choose()
-        lines += ["", self.paint(f" total   self {' ' * self.bar_width} call tree", "2")]
+        lines += ["", self.heading("call tree")]
         lines += self.tree(first, "", "")
         lines += self.hidden(~shown & (self.totals > 0), shown)
         lines += self.functions()
         return "\n".join(lines) + "\n"
+
+    def heading(self, what: str) -> str:
+        return self.paint(self.cut(f" total   self {' ' * self.bar_width} {what}"), "2")
 
     def hidden(self, hidden: Bools, shown: Bools) -> list[str]:
         """What the tree leaves out: how many frames, how heavy the heaviest, and the weight of them all."""
@@ -106,7 +109,9 @@ class _Printer:
             return []
         weights = self.totals[top]
         most, all_ = (format_share(int(weight), self.whole) for weight in (weights.max(), weights.sum()))
-        text = f"not shown: {int(hidden.sum()):,} frames of at most {most}; {all_} of the total ends in them"
+        count = int(hidden.sum())
+        noun = f"frames of up to {most} each" if count > 1 else "frame"
+        text = f"not shown: {count:,} {noun}, {all_} in all"
         return [self.paint(self.cut(text), "2")]
 
     def functions(self) -> list[str]:
@@ -114,7 +119,7 @@ class _Printer:
         rows = [row for row in self.graph.top_functions(_FUNCTIONS) if row.self_weight >= self.whole * 0.001]
         if not rows:
             return []
-        lines = ["", self.paint(f" total   self {' ' * self.bar_width} hottest functions, by self", "2")]
+        lines = ["", self.heading("hottest functions")]
         for row in rows:
             code = _ANSI[self.kind(row.name)]
             name = self.printable(self.graph.names[row.name])
