@@ -65,6 +65,7 @@ class ResolvedFrames:
     place: NDArray[np.int32]
     symbol: NDArray[np.int32]
     address: NDArray[np.uint64]  # in the table's unit: a file offset for files
+    modes: NDArray[np.uint8]  # PERF_RECORD_MISC_CPUMODE_*
     symbolizer: Symbolizer
 
     def symbol_labels(self, *, by_address: bool = False) -> Labels:
@@ -147,7 +148,8 @@ def resolve(profile: Profile, symbolizer: Symbolizer) -> ResolvedFrames:
         rows = order[first:last]
         space = profile.spaces[int(spaces[first])]
         _place_frames(frames, rows, lookup, space, int(spaces[first]) == 0, places, numbers, (place, start, page_offset))
-    return _find_symbols(places, place, lookup, start, page_offset, symbolizer)
+    modes = frames.kind & np.uint8(KIND_MODE)
+    return _find_symbols(places, place, (lookup, start, page_offset), modes, symbolizer)
 
 
 def _place_frames(
@@ -188,11 +190,12 @@ def _place_frames(
 def _find_symbols(
     places: list[Place],
     place: NDArray[np.int32],
-    lookup: NDArray[np.uint64],
-    start: NDArray[np.uint64],
-    page_offset: NDArray[np.uint64],
+    where: tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]],
+    modes: NDArray[np.uint8],
     symbolizer: Symbolizer,
 ) -> ResolvedFrames:
+    """where: instruction pointer, its mapping's start and its page offset, of each frame."""
+    lookup, start, page_offset = where
     symbol = np.full(len(place), -1, np.int32)
     address = lookup.copy()
     tables: list[SymbolTable] = []
@@ -205,4 +208,4 @@ def _find_symbols(
         if number and len(rows):
             address[rows] = rule.apply(lookup[rows], start[rows], page_offset[rows])
             symbol[rows] = table.find(address[rows])
-    return ResolvedFrames(places, tables, place, symbol, address, symbolizer)
+    return ResolvedFrames(places, tables, place, symbol, address, modes, symbolizer)

@@ -18,6 +18,7 @@ class Column(NamedTuple):
     heading: str = ""  # heading in text; empty: the name
     align: str = "<"  # "<" or ">"
     format: Callable[[Any], str] = _plain  # value -> text cell; JSON and CSV get the value itself
+    in_text: bool = True  # False: only in JSON and CSV
 
 
 @dataclass
@@ -29,3 +30,4 @@ class Rows:
     title: list[str] = field(default_factory=list)  # comment lines above the table, in text only
     streaming: bool = False  # text is written row by row with the headings' widths, not aligned over all rows
     headings: bool = True  # False: text shows no line of headings (perf script)
+    below: Callable[[Sequence[Any]], Iterable[str]] | None = None  # row -> further text lines under it

@@ -193,7 +193,7 @@ class PerfDataFile:
             scanned = item.scanned
             counts[pe.PERF_RECORD_SAMPLE] += len(scanned.samples["time"])
             for name, parts in columns.items():
-                parts.append(_narrow(name, scanned.samples[name]))
+                parts.append(scanned.samples[name])
             counts.update(dict(zip(*_count(scanned.others["type"]), strict=True)))
             self._side_records(item, latest, records)
             if len(scanned.samples["time"]):
@@ -288,10 +288,6 @@ class PerfDataFile:
         return stacks, Frames(frame_space, address[at], kind[at].astype(np.uint8)), leaf_node[pair]
 
 
-def _narrow(name: str, column: NDArray[Any]) -> NDArray[Any]:
-    return column
-
-
 def _joined(name: str, parts: list[NDArray[Any]]) -> NDArray[Any]:
     if not parts:
         wide = name in ("time", "weight", "address")
@@ -306,8 +302,10 @@ def _count(values: NDArray[np.uint32]) -> tuple[list[int], list[int]]:
     return distinct.tolist(), counts.tolist()
 
 
-def open_perf_data(path: str | os.PathLike[str] | BinaryIO) -> PerfDataFile:
+def open_perf_data(path: str | os.PathLike[str] | BinaryIO, *, where: str = "") -> PerfDataFile:
     """Open a recording: a file, a directory of ``perf record --threads``, or a binary stream in pipe form.
+
+    where: its name in messages, when path is a stream.
 
     Raises FormatError if it is not perf.data, UnsupportedError for what cannot be read, OSError if it is not there.
     """
@@ -319,7 +317,7 @@ def open_perf_data(path: str | os.PathLike[str] | BinaryIO) -> PerfDataFile:
             path = Path(path) / "header" if (Path(path) / "header").exists() else Path(path) / "data"
         source: BinaryIO = open(path, "rb", buffering=0)  # type: ignore[assignment]
     else:
-        source, where = path, getattr(path, "name", "<stream>")
+        source, where = path, where or str(getattr(path, "name", "<stream>"))
     try:
         seekable = source.seekable()
         size = source.seek(0, io.SEEK_END) if seekable else None

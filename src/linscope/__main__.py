@@ -1,0 +1,5 @@
+"""python -m linscope"""
+
+from linscope.cli import main
+
+main()

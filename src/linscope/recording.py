@@ -1,0 +1,212 @@
+"""A recording, opened: its tables, and the questions that can be asked of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linscope.abi import perf_event as pe
+from linscope.analysis.filters import Filter, find_event, main_event
+from linscope.analysis.frames import ResolvedFrames, resolve
+from linscope.columns.profile import Event, Profile, Samples
+from linscope.errors import UsageError
+from linscope.symbols.cache import SymbolCache
+from linscope.symbols.objects import SearchPath, Symbolizer
+
+if TYPE_CHECKING:
+    from linscope.analysis.report import ReportOptions
+    from linscope.picture.flame_graph import FlameGraph
+    from linscope.picture.rows import Rows
+
+EVERYTHING = Filter()
+
+
+@dataclass(frozen=True)
+class SymbolOptions:
+    """Where symbols come from and how they are written."""
+
+    root: str = ""  # in front of every path of the recording (perf's --symfs)
+    kallsyms: str | None = None
+    vmlinux: str | None = None
+    demangle: bool = True
+    cache: bool = True
+
+
+class Recording:
+    """What ``linscope.open`` returns; everything but the header is read when first asked for."""
+
+    def __init__(self, profile: Profile, symbols: SymbolOptions | None = None) -> None:
+        self.profile = profile
+        self.symbol_options = symbols or SymbolOptions()
+
+    def __repr__(self) -> str:
+        names = ", ".join(event.name for event in self.events)
+        return f"<recording {self.profile.where}: {len(self.samples):,} samples of {names}, {self.lost:,} lost>"
+
+    @property
+    def events(self) -> list[Event]:
+        """The events that were recorded."""
+        return self.profile.events
+
+    @property
+    def samples(self) -> Samples:
+        """One row a sample."""
+        return self.profile.samples
+
+    @property
+    def lost(self) -> int:
+        """Events that the kernel dropped."""
+        return self.profile.lost
+
+    @cached_property
+    def resolved(self) -> ResolvedFrames:
+        """Object and symbol of every frame."""
+        options = self.symbol_options
+        symbolizer = Symbolizer(
+            search=SearchPath(root=options.root),
+            kallsyms=options.kallsyms,
+            vmlinux=options.vmlinux,
+            release=str(self.profile.features.get("OSRELEASE", "")),
+            demangle=options.demangle,
+            cache=SymbolCache() if options.cache else None,
+        )
+        return resolve(self.profile, symbolizer)
+
+    def notes(self) -> list[str]:
+        """What a reader of any result has to know: losses, damage."""
+        found = []
+        if self.lost:
+            found.append(f"{self.lost:,} events lost")
+        found += [str(problem) for problem in self.profile.problems]
+        return found
+
+    def has_stacks(self) -> bool:
+        """True if samples carry call chains."""
+        return any(e.attr is None or e.attr.sample_type & pe.PERF_SAMPLE_CALLCHAIN for e in self.events)
+
+    def event_number(self, keep: Filter) -> int:
+        """The event that a picture shows: the filter's, or the first that was sampled."""
+        return find_event(self.profile, keep.event) if keep.event is not None else main_event(self.profile)
+
+    def rows_of(self, keep: Filter, event: int) -> NDArray[np.bool_]:
+        """True for the samples of the event that the filter keeps."""
+        needs_symbols = keep.dso is not None or keep.symbol is not None
+        rows = keep.rows(self.profile, self.resolved if needs_symbols else None)
+        result: NDArray[np.bool_] = rows & (self.samples.event == event)
+        return result
+
+    def weights(self, by: str) -> NDArray[np.uint64]:
+        """What each sample counts: its period, or 1.  Raises UsageError for another word than these."""
+        if by == "period":
+            return self.samples.weight
+        if by == "samples":
+            return np.ones(len(self.samples), np.uint64)
+        raise UsageError(f"not a weight: {by!r}", next_step="period or samples")
+
+    def flame(
+        self,
+        keep: Filter = EVERYTHING,
+        *,
+        title: str = "",
+        weight: str = "period",
+        group: str = "comm",
+        inlines: bool = True,
+    ) -> FlameGraph:
+        """A flame graph.  weight: "period" or "samples"; group: what the lowest frames are: comm, process, thread, cpu, none."""
+        from linscope.analysis.call_tree import build_call_tree
+        from linscope.views.flame import flame_graph, splits_of
+
+        event = self.event_number(keep)
+        rows = self.rows_of(keep, event)
+        weights = self.weights(weight)
+        groups, names = self._groups(group)
+        labels = self.resolved.symbol_labels()
+        tree, node = build_call_tree(self.profile, labels, rows, groups, weights, inlines=inlines)
+        shown = self.events[event] if self.events else Event("", "samples")
+        notes = self.notes()
+        others = [e.name for i, e in enumerate(self.events) if i != event and not e.name.startswith("dummy")]
+        if others:
+            notes.append(f"other events in this recording: {', '.join(others)}")
+        return flame_graph(
+            tree,
+            names,
+            title=title or self._title(),
+            subtitle=self._subtitle(),
+            unit="samples" if weight == "samples" else shown.period_unit,
+            event=shown.name,
+            notes=notes,
+            splits=splits_of(self.profile, rows, node, weights),
+        )
+
+    def _groups(self, by: str) -> tuple[NDArray[np.uint32], list[str]]:
+        """(group of each sample, names of the groups)."""
+        samples, comms = self.samples, self.profile.comms
+        if by == "comm":
+            return samples.comm, comms
+        if by == "none":
+            return np.zeros(len(samples), np.uint32), ["all"]
+        columns = {"process": samples.pid, "thread": samples.tid, "cpu": samples.cpu}
+        if by not in columns:
+            raise UsageError(f"cannot group by {by!r}", next_step="comm, process, thread, cpu or none")
+        values, first, group = np.unique(columns[by], return_index=True, return_inverse=True)
+        if by == "cpu":
+            names = [f"CPU {value}" for value in values.tolist()]
+        else:
+            names = [f"{comms[samples.comm[i]]} ({v})" for v, i in zip(values.tolist(), first.tolist(), strict=True)]
+        return group.astype(np.uint32), names
+
+    def _title(self) -> str:
+        command = self.command()
+        return f"Flame graph: {command}" if command else f"Flame graph: {os.path.basename(self.profile.where)}"
+
+    def command(self) -> str:
+        """The command line that was recorded, or "" when the recording does not tell."""
+        words = self.profile.features.get("CMDLINE") or []
+        if "--" in words:
+            return " ".join(words[words.index("--") + 1 :])
+        return ""
+
+    def _subtitle(self) -> str:
+        features = self.profile.features
+        parts = [str(features[name]) for name in ("HOSTNAME", "OSRELEASE", "ARCH") if features.get(name)]
+        times = self.samples.time_ns
+        if len(times):
+            parts.append(f"{(int(times.max()) - int(times.min())) / 1e9:.1f} s")
+        parts.append(f"{len(self.samples):,} samples")
+        return " · ".join(parts)
+
+    def report(self, options: ReportOptions | None = None, keep: Filter = EVERYTHING) -> Rows:
+        """Where the weight went: a table by task, object and symbol."""
+        from linscope.analysis.report import ReportOptions
+        from linscope.views.report import report_rows
+
+        options = options or ReportOptions()
+        event = self.event_number(keep)
+        rows = self.rows_of(keep, event)
+        weight = self.weights(options.weight)
+        shown = self.events[event].name if self.events else ""
+        title = [
+            *self.notes(),
+            f"Samples: {int(rows.sum()):,} of event {shown!r}",
+            f"Event count: {int(weight[rows].sum()):,}",
+            "",
+        ]
+        return report_rows(self.profile, self.resolved, rows, weight, options, title)
+
+
+def open_recording(
+    path: Any, *, symbols: SymbolOptions | None = None, progress: Callable[[int], Any] | None = None
+) -> Recording:
+    """Read a recording of any known format: a path, or an open binary file.
+
+    Raises FormatError for a file that is none, OSError for one that cannot be opened.
+    """
+    from linscope.formats import read_profile
+
+    return Recording(read_profile(path, progress=progress), symbols)

@@ -1,0 +1,147 @@
+"""Call tree -> flame graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linscope.abi import perf_event as pe
+from linscope.analysis.call_tree import CallTree
+from linscope.analysis.frames import NOWHERE, UNKNOWN, Labels
+from linscope.binfmt.perf_records import KIND_MODE
+from linscope.columns.profile import Profile
+from linscope.columns.trees import intern_pairs
+from linscope.picture.flame_graph import FlameGraph, Kind, Split
+
+_KINDS = {
+    "kernel": Kind.KERNEL,
+    "module": Kind.KERNEL,
+    "bpf": Kind.KERNEL,
+    "user": Kind.NATIVE,
+    "vdso": Kind.NATIVE,
+    "jit": Kind.JIT,
+    "anon": Kind.UNKNOWN,
+}
+_PYTHON = "py::"  # how CPython's trampoline names its functions in /tmp/perf-PID.map
+_MAX_SPLIT_ROWS = 400_000  # more would make the page large; the view by thread or CPU is then left out
+
+
+def _describe(labels: Labels, label: int) -> tuple[str, str, Kind]:
+    """(name, details, kind) of a symbol's label."""
+    place = labels.place(label)
+    frame = int(labels.first[label])
+    name = labels.name(label)
+    if labels.frames.symbol[frame] < 0:
+        if place is NOWHERE:
+            mode = labels.frames.modes[frame] & KIND_MODE
+            in_kernel = mode == pe.PERF_RECORD_MISC_KERNEL
+            return UNKNOWN, "", Kind.KERNEL if in_kernel else Kind.UNKNOWN
+        kernel = _KINDS.get(place.key.kind) is Kind.KERNEL
+        return f"[{place.name.strip('[]')}]", place.path, Kind.KERNEL if kernel else Kind.UNKNOWN
+    if name.startswith(_PYTHON):
+        function, _, file = name.removeprefix(_PYTHON).partition(":")
+        return function, file, Kind.PYTHON
+    return name, place.path, _KINDS.get(place.key.kind, Kind.UNKNOWN)
+
+
+def flame_graph(
+    tree: CallTree,
+    group_names: list[str],
+    *,
+    title: str,
+    subtitle: str,
+    unit: str,
+    event: str,
+    notes: list[str],
+    splits: dict[str, Split],
+) -> FlameGraph:
+    """The picture of a call tree; group_names: by the groups' numbers."""
+    group_nodes = tree.tree.is_group
+    group_count = len(group_names)
+    label_count = len(tree.labels) + len(tree.inlined)
+    names, details, kinds = ["all"], [""], [Kind.ROOT]
+    names += group_names
+    details += [""] * group_count
+    kinds += [Kind.GROUP] * group_count
+    number = np.zeros(label_count, np.uint32)
+    for label in np.unique(tree.tree.label[~group_nodes]).tolist():
+        if label < len(tree.labels):
+            name, detail, kind = _describe(tree.labels, label)
+        else:
+            name = tree.inlined[label - len(tree.labels)]
+            owner = tree.inlined_in[label - len(tree.labels)]
+            detail, kind = tree.labels.place(owner).path, Kind.INLINED
+        number[label] = len(names)
+        names.append(name)
+        details.append(detail)
+        kinds.append(kind)
+    node_label = tree.tree.label.astype(np.int64)
+    name_of_node = np.where(
+        group_nodes, node_label + 1, number[np.where(group_nodes, 0, node_label)] if label_count else 0
+    ).astype(np.uint32)
+    name_of_node[0] = 0
+    parent = tree.tree.parent.astype(np.int32)
+    parent[0] = -1
+    return FlameGraph(
+        title=title,
+        subtitle=subtitle,
+        unit=unit,
+        event=event,
+        names=names,
+        details=details,
+        kinds=np.array(kinds, np.uint8),
+        parent=parent,
+        name=name_of_node,
+        self_weight=tree.self_weight,
+        notes=notes,
+        splits=splits,
+    )
+
+
+def splits_of(
+    profile: Profile, rows: NDArray[np.bool_], node: NDArray[np.uint32], weight: NDArray[np.uint64]
+) -> dict[str, Split]:
+    """The tree's weights by process, thread and CPU.  node: of each sample for which rows is True."""
+    samples = profile.samples
+    comm_of: dict[int, int] = {}
+    tids, first = np.unique(samples.tid[rows], return_index=True)
+    pids_of_tids = samples.pid[rows][first]
+    comms = samples.comm[rows]
+    latest = len(comms) - 1 - np.unique(samples.tid[rows][::-1], return_index=True)[1]
+    for tid, at in zip(tids.tolist(), latest.tolist(), strict=True):
+        comm_of[tid] = int(comms[at])
+
+    def thread_name(tid: int) -> str:
+        return f"{profile.comms[comm_of[tid]]} ({tid})" if tid in comm_of else str(tid)
+
+    pids = np.unique(samples.pid[rows])
+    cpus = np.unique(samples.cpu[rows])
+    made = {
+        "process": (pids, samples.pid[rows], [_process_name(p, thread_name, pids_of_tids, tids) for p in pids.tolist()]),
+        "thread": (tids, samples.tid[rows], [thread_name(t) for t in tids.tolist()]),
+        "CPU": (cpus, samples.cpu[rows], [f"CPU {c}" for c in cpus.tolist()]),
+    }
+    splits = {}
+    for title, (values, column, texts) in made.items():
+        if len(values) < 2:
+            continue
+        label = np.searchsorted(values, column).astype(np.uint32)
+        pair, pair_node, pair_label = intern_pairs(node.astype(np.uint64), label)
+        if len(pair_node) > _MAX_SPLIT_ROWS:
+            continue
+        sums = np.zeros(len(pair_node), np.int64)
+        np.add.at(sums, pair, weight[rows].astype(np.int64))
+        splits[title] = Split(texts, pair_node.astype(np.uint32), pair_label, sums)
+    return splits
+
+
+def _process_name(
+    pid: int, thread_name: Callable[[int], str], pids: NDArray[np.uint32], tids: NDArray[np.uint32]
+) -> str:
+    """A process is called as its first thread is, or as any of its threads when that one was not sampled."""
+    mine = tids[pids == pid].tolist()
+    tid = pid if pid in mine else mine[0] if mine else pid
+    text = thread_name(tid)
+    return f"{text.rpartition(' (')[0]} ({pid})" if "(" in text else text
