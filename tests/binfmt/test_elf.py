@@ -20,7 +20,9 @@ from linscope.errors import FormatError
 from linscope.symbols.elf_symbols import build_table
 
 READELF = shutil.which("readelf")
-FILES = [path for path in (sys.executable, "/bin/sh", "/usr/lib/x86_64-linux-gnu/libc.so.6") if Path(path).exists()]
+FILES = [
+    path for path in (sys.executable, "/bin/sh", "/usr/lib/x86_64-linux-gnu/libc.so.6") if Path(path).exists()
+]
 
 
 def readelf(*arguments: str) -> str:
