@@ -62,8 +62,10 @@ class Opener:
     ``notes``: sentences for the user, each said once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock_fallback: bool = True) -> None:
+        """clock_fallback: sample cpu-clock where there is no cycles counter; a count must not be replaced."""
         self.notes: list[str] = []
+        self._clock_fallback = clock_fallback
         self._dropped: list[tuple[str, int]] = []
         self._user_only = False
 
@@ -111,7 +113,7 @@ class Opener:
                 attr.precise_ip -= 1
             elif fallback and number in (EACCES, EPERM) and not attr.flags & pe.ATTR_EXCLUDE_KERNEL:
                 self._give_up_kernel(event, attr)
-            elif fallback and number in _ABSENT and self._is_cycles(attr):
+            elif fallback and number in _ABSENT and self._clock_fallback and self._is_cycles(attr):
                 self._fall_back_to_clock(event, attr)
             elif fallback and number == EINVAL and untried:
                 field, bits = untried.pop(0)
@@ -130,6 +132,8 @@ class Opener:
         attr.precise_ip = 0
         event.attr.type, event.attr.config = attr.type, attr.config
         modifiers = "".join(c for c in event.name.partition(":")[2] if c in "ukhGHID")
+        if attr.flags & pe.ATTR_EXCLUDE_KERNEL and "u" not in modifiers:
+            modifiers += "u"
         event.name = "cpu-clock" + (f":{modifiers}" if modifiers else "")
 
     def _give_up_kernel(self, event: Event, attr: Attr) -> None:
@@ -139,8 +143,8 @@ class Opener:
             f"for the kernel too: {MORE_RIGHTS}"
         )
         attr.flags |= pe.ATTR_EXCLUDE_KERNEL | pe.ATTR_EXCLUDE_HV
-        if ":" not in event.name and "/" not in event.name:
-            event.name += ":u"
+        if "/" not in event.name and event.tracepoint is None:
+            event.name += "u" if ":" in event.name else ":u"
 
 
 def open_error(event: Event, attr: Attr, number: int, pid: int) -> LinscopeError:
@@ -165,6 +169,13 @@ def open_error(event: Event, attr: Attr, number: int, pid: int) -> LinscopeError
         )
     if number == ESRCH:
         return SystemCallError(f"no process or thread {pid}", errno=number, next_step="ps -eLf lists them")
+    if number in _ABSENT and attr.sample_type & pe.PERF_SAMPLE_BRANCH_STACK:
+        return NotInKernel(
+            what,
+            errno=number,
+            why="branch stacks (-b, -j, lbr) come from the CPU, and this one or its virtual machine has none",
+            next_step="--call-graph fp or dwarf",
+        )
     if number in _ABSENT:
         return NotInKernel(
             what,

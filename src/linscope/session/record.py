@@ -254,7 +254,7 @@ class _Recorder:
         for bit, content in sorted(self.features.items()):
             if bit == pf.HEADER_TRACING_DATA:
                 padded = content + bytes(-len(content) % 8)
-                head = struct.pack("=IHHI", pf.PERF_RECORD_HEADER_TRACING_DATA, 0, 12, len(padded))
+                head = struct.pack("=IHHII", pf.PERF_RECORD_HEADER_TRACING_DATA, 0, 16, len(padded), 0)
                 self.writer.write([head, padded])
             else:
                 self.writer.write([feature_record(bit, content)])
