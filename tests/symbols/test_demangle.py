@@ -30,7 +30,9 @@ PERF = {
     "_ZThn16_N1S3fooEi": "non-virtual thunk to S::foo(int)",
     "_ZTV1S": "vtable for S",
     "_ZN12_GLOBAL__N_13fooEv": "(anonymous namespace)::foo",
-    "_ZN43_$LT$r..Sq$LT$T$GT$$u20$as$u20$r..Shape$GT$4area17h1b80c5683b818e9aE": "<r::Sq<T> as r::Shape>::area",
+    "_ZN43_$LT$r..Sq$LT$T$GT$$u20$as$u20$r..Shape$GT$4area17h1b80c5683b818e9aE": (
+        "<r::Sq<T> as r::Shape>::area"
+    ),
     "_ZN4core3ops8function6FnOnce40call_once$u7b$$u7b$vtable.shim$u7d$$u7d$17h0123456789abcdefE": (
         "core::ops::function::FnOnce::call_once{{vtable.shim}}"
     ),

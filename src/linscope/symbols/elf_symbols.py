@@ -103,6 +103,10 @@ def build_table(symbols: ElfFile, runtime: ElfFile, *, plt_like_perf: bool = Fal
     suffix_ids = np.zeros(len(chosen.starts), np.uint8)
     stubs = _plt(runtime, chosen, names, plt_like_perf)
     if len(stubs.starts):
+        # what has no size in front of .plt was extended over it
+        first = stubs.starts.min()
+        over = (chosen.starts < first) & (chosen.ends > first)
+        chosen.ends[over] = _section_start(runtime, int(first))
         suffix_ids = np.concatenate([suffix_ids, np.ones(len(stubs.starts), np.uint8)])
         chosen = join(chosen, stubs)
     ranges = flatten(chosen.starts, chosen.ends)
@@ -232,6 +236,14 @@ def _file_offsets(symbols: ElfFile, runtime: ElfFile, values: U64, sections: npt
                 shifts[section.number] = (section.offset - address) % 2**64
             result[~known] += shifts[sections[~known]]
     return result
+
+
+def _section_start(elf: ElfFile, offset: int) -> int:
+    """Offset at which the section begins that holds an offset."""
+    return next(
+        (s.offset for s in elf.sections if s.kind != SHT_NOBITS and s.offset <= offset < s.offset + s.size),
+        offset,
+    )
 
 
 def _address_to_offset(elf: ElfFile, address: int) -> int | None:
