@@ -61,15 +61,19 @@ export class App {
   zoom(node: number): void {
     if (node === this.view.zoom) return;
     this.state.zoom = node > 0 ? this.layout.hash(node, this.profile) : "";
-    history.pushState(null, "", this.link());
+    this.remember("pushState");
     this.selected = node;
     this.zoomed(node);
   }
 
   // ---- state -> picture
 
-  private link(): string {
-    return `#${formatState(this.state, this.profile.options)}`;
+  private remember(how: "pushState" | "replaceState"): void {
+    try {
+      history[how](null, "", `#${formatState(this.state, this.profile.options)}`);
+    } catch {
+      // inside a notebook's sandboxed frame there is no address to keep the view in
+    }
   }
 
   /** The state changed other than by a zoom: draw it and keep it in the address. */
@@ -78,7 +82,7 @@ export class App {
     Object.assign(this.state, { zoom: hash }, change);
     this.apply();
     if (!this.view.zoom) this.state.zoom = "";
-    history.replaceState(null, "", this.link());
+    this.remember("replaceState");
   }
 
   /** Makes tree, layout, colors and picture from the state. */
@@ -270,7 +274,7 @@ export class App {
     this.markNames();
     this.table.filter(this.marked);
     this.showMatches();
-    history.replaceState(null, "", this.link());
+    this.remember("replaceState");
     this.draw();
   }
 

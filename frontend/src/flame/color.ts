@@ -39,7 +39,7 @@ const OBJECT_HUES: [number, number, number][] = [
   [0.85, 0.095, 165],
   [0.69, 0.105, 315],
   [0.9, 0.105, 105],
-  [0.66, 0.085, 195],
+  [0.72, 0.085, 195],
   [0.83, 0.075, 345],
   [0.68, 0.1, 275],
   [0.74, 0.115, 130],
@@ -59,7 +59,7 @@ export interface Colors {
 
 function css([lightness, chroma, hue]: [number, number, number], variant: number, dark: boolean): string {
   const offset = variant / (VARIANTS - 1) - 0.5;
-  const shade = lightness + offset * 0.05 - (dark ? 0.06 : 0);
+  const shade = lightness + offset * 0.05 - (dark ? 0.04 : 0);
   const turn = hue + offset * (chroma > 0.02 ? 14 : 0);
   return `oklch(${shade.toFixed(3)} ${chroma.toFixed(3)} ${turn.toFixed(1)})`;
 }

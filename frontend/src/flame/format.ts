@@ -32,5 +32,5 @@ export function formatShare(part: number, whole: number): string {
   const percent = (100 * part) / whole;
   if (percent < 0.01) return "<0.01 %";
   if (percent >= 99.995) return "100 %";
-  return `${percent.toFixed(percent < 1 ? 2 : 1)} %`.replace("100.0", "99.9");
+  return `${percent.toFixed(percent < 0.995 ? 2 : 1)} %`.replace("100.0", "99.9");
 }

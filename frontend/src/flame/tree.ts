@@ -5,7 +5,9 @@ import type { Profile } from "./data";
 export type Order = "name" | "weight";
 
 /** Below this share of the whole a reversed tree is not divided further: it would never be seen. */
-export const REVERSED_SHARE = 1 / 20000;
+const REVERSED_SHARE = 1 / 20000;
+/** Nor is it when it has so many nodes, which takes stacks of thousands of frames. */
+const REVERSED_NODES = 2_000_000;
 
 export interface FunctionRow {
   name: number;
@@ -63,7 +65,7 @@ export class Tree {
     const sums: number[] = [total[0]!];
     let stacks = cursor.length;
     const found = new Map<number, number>();
-    const distinct = 4294967296;
+    const distinct = name.reduce((most, id) => Math.max(most, id), 0) + 1;
     while (stacks > 0) {
       found.clear();
       for (let i = 0; i < stacks; i++) {
@@ -84,7 +86,7 @@ export class Tree {
       for (let i = 0; i < stacks; i++) {
         const node = group[i]!;
         const above = parent[cursor[i]!]!;
-        if (above <= 0 || sums[node]! < floor) {
+        if (above <= 0 || sums[node]! < floor || parents.length > REVERSED_NODES) {
           selfs[node]! += weight[i]!;
           continue;
         }

@@ -26,7 +26,7 @@ def format_share(part: float, whole: float) -> str:
         return "<0.01 %"
     if percent >= 99.995:
         return "100 %"
-    return f"{percent:.2f} %" if percent < 1 else f"{min(percent, 99.9):.1f} %"
+    return f"{percent:.2f} %" if percent < 0.995 else f"{min(percent, 99.9):.1f} %"
 
 
 def clean(text: str) -> str:
