@@ -200,6 +200,14 @@ class Recording:
         return report_rows(self.profile, self.resolved, rows, weight, options, title)
 
 
+    def script(self, fields: frozenset[str] | None = None, keep: Filter = EVERYTHING) -> Rows:
+        """Every sample in time order; fields: as ``views.script.FIELDS``, None for perf script's own."""
+        from linscope.views.script import parse_fields, script_rows
+
+        rows = keep.rows(self.profile, self.resolved)
+        return script_rows(self.profile, self.resolved, rows, fields or parse_fields(None), self.profile.payload)
+
+
 def open_recording(
     path: Any, *, symbols: SymbolOptions | None = None, progress: Callable[[int], Any] | None = None
 ) -> Recording:

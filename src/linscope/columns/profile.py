@@ -116,6 +116,38 @@ class Loss(NamedTuple):
     event: int  # index into events; -1: not known
 
 
+class NamedFrames(NamedTuple):
+    """Frames that come with their names: text formats have no addresses to look up."""
+
+    symbols: list[str]  # of each frame; "[unknown]" as the file has it
+    objects: list[str]  # of each frame; "" when the file tells none
+    kinds: list[str]  # of each frame: "kernel", "user", "jit"
+
+
+@dataclass
+class EventTable:
+    """The fields of one kind of tracepoint: a column each, in native types.
+
+    ``rows`` holds the number of the sample that each row belongs to.
+    """
+
+    name: str  # "sched:sched_switch"
+    rows: NDArray[np.int64]
+    columns: dict[str, Any]  # field -> numpy array, or list of str and bytes
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        return f"<events {self.name}: {len(self):,} rows of {', '.join(self.columns)}>"
+
+    def to_arrow(self) -> pyarrow.Table:
+        """An Arrow table with the columns of this one."""
+        import pyarrow as pa
+
+        return pa.table({name: pa.array(column) for name, column in self.columns.items()})
+
+
 @dataclass
 class Profile:
     """A recording as tables."""
@@ -130,10 +162,23 @@ class Profile:
     record_counts: dict[int, int] = field(default_factory=dict)  # by record type, as perf report --stats counts
     features: dict[str, Any] = field(default_factory=dict)
     problems: list[Exception] = field(default_factory=list)  # damage met on the way; the rows before it are here
-    names: list[Any] | None = None  # symbol of each frame when the file itself gives them (text formats)
+    named: NamedFrames | None = None  # what each frame is called, when the file itself tells (text formats)
+    tables: dict[str, EventTable] = field(default_factory=dict)  # fields of tracepoints, by event
     where: str = ""
 
     @property
     def lost(self) -> int:
         """Events lost in all."""
         return sum(loss.count for loss in self.losses)
+
+    def payload(self, sample: int) -> dict[str, Any] | None:
+        """Fields of a tracepoint's sample by the sample's number, None for other events."""
+        number = int(self.samples.event[sample])
+        table = self.tables.get(self.events[number].name) if number < len(self.events) else None
+        if table is None:
+            return None
+        at = int(np.searchsorted(table.rows, sample))
+        if at == len(table.rows) or table.rows[at] != sample:
+            return None
+        values = ((name, column[at]) for name, column in table.columns.items())
+        return {name: value.item() if isinstance(value, np.generic) else value for name, value in values}

@@ -120,7 +120,6 @@ def _times(text: str | None, recording: Any) -> tuple[int | None, int | None]:
             seconds, _, fraction = part.partition(".")
             return int(seconds or 0) * 10**9 + int(fraction[:9].ljust(9, "0") or 0)
         except ValueError:
-            raise UsageError(f"not a time: {part!r}", next_step="seconds as perf script prints them, or
-            10%") from None
+            raise UsageError(f"not a time: {part!r}", next_step="seconds as perf script prints them, or 10%") from None
 
     return one(first), one(last)

@@ -19,6 +19,7 @@ class Column(NamedTuple):
     align: str = "<"  # "<" or ">"
     format: Callable[[Any], str] = _plain  # value -> text cell; JSON and CSV get the value itself
     in_text: bool = True  # False: only in JSON and CSV
+    in_data: bool = True  # False: only in text
 
 
 @dataclass

@@ -19,10 +19,10 @@ def write_rows(rows: Rows, form: str, out: IO[str]) -> None:
 def _write_json(rows: Rows, out: IO[str]) -> None:
     import json
 
-    names = [column.name for column in rows.columns]
+    names = [(i, column.name) for i, column in enumerate(rows.columns) if column.in_data]
     encode = json.JSONEncoder(ensure_ascii=False, default=_plain_value).encode
     for row in rows.rows:
-        out.write(encode(dict(zip(names, row, strict=True))) + "\n")
+        out.write(encode({name: row[i] for i, name in names}) + "\n")
 
 
 def _plain_value(value: Any) -> Any:

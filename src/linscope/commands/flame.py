@@ -1,0 +1,127 @@
+"""linscope flame"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from linscope.commands import _options
+from linscope.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from linscope.picture.flame_graph import FlameGraph
+    from linscope.recording import Recording
+
+_KINDS = (".html", ".svg", ".txt")
+
+
+class Flame:
+    """A flame graph of a recording, or of a command that is recorded first."""
+
+    summary = "Where the time went, as a flame graph: one HTML file, SVG, or text."
+    examples = (
+        "linscope flame -o flame.html -- python3 app.py",
+        "linscope flame perf.data -o flame.svg --comm python",
+        "linscope flame perf.data --group thread",
+        "perf script | linscope flame - -o flame.html",
+    )
+    formats = False
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        _options.add_recording(parser, optional=True)
+        parser.add_argument("-o", "--output", metavar="FILE", help="flame.html, .svg or .txt; - or none: text on the terminal")
+        parser.add_argument("--title", default="", help="title of the picture")
+        parser.add_argument("--width", type=int, help="width of SVG in pixels (1200) or of text in columns")
+        parser.add_argument("--inverted", action="store_true", help="icicle: the root on top")
+        parser.add_argument("--reverse", action="store_true", help="merge from the leaves: who uses the hot functions")
+        parser.add_argument("--group", choices=("comm", "process", "thread", "cpu", "none"), default="comm", help="what the lowest frames are")
+        parser.add_argument("--weight", choices=("period", "samples"), default="period", help="what a sample counts")
+        parser.add_argument("--no-inline", action="store_true", help="do not show inlined functions as frames")
+        group = parser.add_argument_group("recording a command (flame -- CMD)")
+        group.add_argument("-e", dest="record_event", action="append", metavar="EVENT", help="event to sample (cycles, else cpu-clock)")
+        group.add_argument("-F", "--freq", type=int, metavar="HZ", help="samples a second (999)")
+        group.add_argument("-p", dest="record_pid", metavar="PID", help="record this process instead of a command")
+        group.add_argument("--duration", metavar="T", help="stop recording after T")
+        group.add_argument("--keep", metavar="FILE", help="keep the recording (perf.data) in FILE")
+        parser.add_argument("command", nargs="*", metavar="-- CMD", help="command to record")
+        _options.add_filters(parser)
+        _options.add_symbols(parser)
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Record if asked to, then draw."""
+        output = arguments.output or "-"
+        if output != "-" and Path(output).suffix not in _KINDS:
+            raise UsageError(f"cannot tell the form of the picture from {output!r}", next_step="end it in .html, .svg or .txt")
+        command = ([arguments.file] if arguments.file and arguments.command else []) + arguments.command
+        status = 0
+        if arguments.record_pid or command:
+            status = self._record_and_draw(arguments, command, output)
+        else:
+            arguments.file = arguments.file or "perf.data"
+            self._draw(arguments, _options.open_file(arguments), output)
+        return status
+
+    def _record_and_draw(self, arguments: argparse.Namespace, command: list[str], output: str) -> int:
+        import tempfile
+
+        from linscope.commands.record import record_for_flame
+
+        with tempfile.TemporaryDirectory(prefix="linscope-") as folder:
+            path = arguments.keep or str(Path(folder) / "perf.data")
+            status = record_for_flame(arguments, command, path)
+            arguments.file = path
+            recording = _options.open_file(arguments)
+            if not len(recording.samples):
+                print("linscope: no samples: the command used too little CPU time; try a higher -F", file=sys.stderr)
+            self._draw(arguments, recording, output, also_text=True)
+        return status
+
+    def _draw(self, arguments: argparse.Namespace, recording: Recording, output: str, *, also_text: bool = False) -> None:
+        graph = recording.flame(
+            _options.filter_of(arguments, recording),
+            title=arguments.title,
+            weight=arguments.weight,
+            group=arguments.group,
+            inlines=not arguments.no_inline,
+        )
+        _options.tell_symbol_notes(recording)
+        if output == "-" or also_text:
+            sys.stdout.write(self._text(arguments, graph))
+        if output != "-":
+            self._save(arguments, graph, output)
+            if also_text:
+                print(f"\nThe whole picture: {output}")
+
+    def _text(self, arguments: argparse.Namespace, graph: FlameGraph) -> str:
+        from linscope.render.flame_text import render_text
+
+        width = (arguments.width if not arguments.output else None) or shutil.get_terminal_size((80,
+        24)).columns
+        shown = graph.reversed() if arguments.reverse else graph
+        encoding = sys.stdout.encoding or "ascii"
+        return render_text(shown, min(width, 160), color=sys.stdout.isatty(), encoding=encoding)
+
+    def _save(self, arguments: argparse.Namespace, graph: FlameGraph, output: str) -> None:
+        if output.endswith(".html"):
+            from linscope.render.flame_html import render_html
+
+            text = render_html(graph, icicle=arguments.inverted, reverse=arguments.reverse)
+        elif output.endswith(".svg"):
+            from linscope.render.flame_svg import render_svg
+
+            shown = graph.reversed() if arguments.reverse else graph
+            text = render_svg(shown, arguments.width or 1200, icicle=arguments.inverted)
+        else:
+            text = self._text(arguments, graph)
+        try:
+            Path(output).write_text(text, encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise OutputError("cannot write the picture", where=output, why=error.strerror or "") from None
+
+
+FLAME = Flame()

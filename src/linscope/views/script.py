@@ -1,0 +1,207 @@
+"""Every sample as one row, in time order, in the words of perf script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linscope.abi import perf_event as pe
+from linscope.analysis.frames import ResolvedFrames
+from linscope.columns.profile import Profile
+from linscope.errors import UnknownNameError
+from linscope.picture.rows import Column, Rows
+
+FIELDS = ("comm", "pid", "tid", "cpu", "time", "period", "event", "addr", "ip", "sym", "symoff", "dso", "srcline", "trace")
+_DEFAULT = frozenset(("comm", "tid", "cpu", "time", "period", "event", "ip", "sym", "symoff", "dso", "trace"))
+_BLOCK = 20_000  # rows turned into Python values at once
+_CACHED_STACKS = 20_000
+Payload = Callable[[int], dict[str, Any] | None]  # number of a sample -> fields of its tracepoint
+
+
+def parse_fields(text: str | None) -> frozenset[str]:
+    """Fields of a comma list; +F and -F change the default.  Raises UnknownNameError."""
+    if text is None:
+        return _DEFAULT
+    chosen: set[str] = set(_DEFAULT) if text[:1] in "+-" and text else set()
+    for word in text.split(","):
+        name = word.lstrip("+-")
+        if name not in FIELDS:
+            raise UnknownNameError("field", name, FIELDS, next_step=f"fields: {','.join(FIELDS)}")
+        if word.startswith("-"):
+            chosen.discard(name)
+        else:
+            chosen.add(name)
+    return frozenset(chosen)
+
+
+class _Stacks:
+    """Text and values of stacks, made once for those that come again."""
+
+    def __init__(self, profile: Profile, resolved: ResolvedFrames, fields: frozenset[str]) -> None:
+        self._profile = profile
+        self._resolved = resolved
+        self._fields = fields
+        self._lines: dict[int, str] = {}
+        self._text: dict[int, str] = {}
+
+    def frame_text(self, frame: int) -> str:
+        """ "7f12 symbol+0x1a (object)" as perf script has it."""
+        found = self._lines.get(frame)
+        if found is None:
+            found = self._lines[frame] = self._make(frame)
+        return found
+
+    def _make(self, frame: int) -> str:
+        resolved, fields = self._resolved, self._fields
+        words = []
+        if "ip" in fields:
+            words.append(f"{int(self._profile.frames.address[frame]):16x}")
+        if "sym" in fields:
+            name = resolved.name(frame)
+            if "symoff" in fields and resolved.symbol[frame] >= 0:
+                exact = bool(self._profile.frames.kind[frame] & 8)
+                name += f"+{resolved.offset(frame) + (0 if exact else 1):#x}"
+            words.append(name)
+        if "dso" in fields:
+            place = resolved.places[int(resolved.place[frame])]
+            words.append(f"({place.path})")
+        line = " ".join(words)
+        if "srcline" in fields and (where := resolved.source_line(frame)):
+            line += f"\n  {where}"
+        return line
+
+    def lines(self, stack: int) -> str:
+        """All frames, one a line, the sampled one first."""
+        found = self._text.get(stack)
+        if found is None:
+            if len(self._text) > _CACHED_STACKS:
+                self._text.clear()
+            frames = self._profile.stacks.frames_of(stack)
+            lines = [self.frame_text(f) for f in frames if f < len(self._resolved.place)]
+            found = self._text[stack] = "".join(f"\t{line}\n" for line in lines)
+        return found
+
+    def values(self, stack: int) -> list[dict[str, Any]]:
+        """All frames as values, for JSON."""
+        resolved = self._resolved
+        return [
+            {
+                "address": int(self._profile.frames.address[f]),
+                "symbol": resolved.name(f) if resolved.symbol[f] >= 0 else None,
+                "offset": resolved.offset(f),
+                "object": resolved.places[int(resolved.place[f])].path if resolved.place[f] else None,
+            }
+            for f in self._profile.stacks.frames_of(stack)
+            if f < len(resolved.place)
+        ]
+
+
+class LazyFrames:
+    """A row's frames, made into a list only when a format asks for them."""
+
+    def __init__(self, stacks: _Stacks, stack: int) -> None:
+        self._stacks = stacks
+        self._stack = stack
+
+    def item(self) -> list[dict[str, Any]]:
+        """The frames as values; the name is that of numpy's scalars, which JSON and CSV know to unpack."""
+        return self._stacks.values(self._stack)
+
+    def __str__(self) -> str:
+        return self._stacks.lines(self._stack)
+
+
+def script_rows(
+    profile: Profile,
+    resolved: ResolvedFrames,
+    keep: NDArray[np.bool_],
+    fields: frozenset[str],
+    payload: Payload | None = None,
+) -> Rows:
+    """The rows.  payload: fields of tracepoint samples, by the sample's number."""
+    columns = [
+        Column("line", in_data=False),
+        *(Column(n, in_text=False) for n in ("comm", "pid", "tid", "cpu", "time_ns", "event", "period", "address")),
+        Column("fields", in_text=False),
+        Column("frames", in_text=False),
+    ]
+    stacks = _Stacks(profile, resolved, fields)
+    chained = [e.attr is None or bool(e.attr.sample_type & pe.PERF_SAMPLE_CALLCHAIN) for e in profile.events]
+    rows = _rows(profile, stacks, keep, fields, payload, chained)
+    return Rows(columns, rows, streaming=True, headings=False)
+
+
+def _rows(
+    profile: Profile,
+    stacks: _Stacks,
+    keep: NDArray[np.bool_],
+    fields: frozenset[str],
+    payload: Payload | None,
+    chained: list[bool],
+) -> Iterator[Sequence[Any]]:
+    samples = profile.samples
+    order = np.flatnonzero(keep & (samples.event < len(profile.events)))
+    order = order[np.argsort(samples.time_ns[order], kind="stable")]
+    width = max((len(event.name) for event in profile.events), default=0)
+    tracepoint = [e.attr is not None and e.attr.type == pe.PERF_TYPE_TRACEPOINT for e in profile.events]
+    with_frames = bool(fields & {"ip", "sym", "dso"})
+    for begin in range(0, len(order), _BLOCK):
+        rows = order[begin : begin + _BLOCK]
+        block = zip(
+            rows.tolist(),
+            samples.comm[rows].tolist(),
+            samples.pid[rows].tolist(),
+            samples.tid[rows].tolist(),
+            samples.cpu[rows].tolist(),
+            samples.time_ns[rows].tolist(),
+            samples.event[rows].tolist(),
+            samples.weight[rows].tolist(),
+            samples.address[rows].tolist(),
+            samples.stack[rows].tolist(),
+            strict=True,
+        )
+        for row, comm_number, pid, tid, cpu, time, event, period, address, stack in block:
+            comm = profile.comms[comm_number]
+            values = payload(row) if payload is not None and tracepoint[event] else None
+            head = []
+            if "comm" in fields:
+                head.append(comm if chained[event] else f"{comm:>16}")
+            if "pid" in fields:
+                head.append(f"{_signed(pid):7}/{_signed(tid):<7}" if "tid" in fields else f"{_signed(pid):7}")
+            elif "tid" in fields:
+                head.append(f"{_signed(tid):7}")
+            if "cpu" in fields and cpu != 0xFFFFFFFF:
+                head.append(f"[{cpu:03d}]")
+            if "time" in fields:
+                head.append(f"{time // 10**9:5d}.{time % 10**9 // 1000:06d}:")
+            if "period" in fields and not tracepoint[event]:
+                head.append(f"{period:10d}")
+            if "event" in fields:
+                head.append(f"{profile.events[event].name + ':':>{width + 1}}")
+            if "addr" in fields:
+                head.append(f"{address:16x}")
+            if values is not None and "trace" in fields:
+                head.append(" ".join(f"{name}={_shown(value)}" for name, value in values.items()))
+            line = " ".join(head)
+            frames = LazyFrames(stacks, stack)
+            if with_frames:
+                if chained[event]:
+                    line += f"\n{stacks.lines(stack)}"
+                elif not tracepoint[event]:
+                    line += " " + stacks.lines(stack).strip("\t\n")
+            number = None if cpu == 0xFFFFFFFF else cpu
+            name = profile.events[event].name
+            yield line, comm, _signed(pid), _signed(tid), number, time, name, period, address, values, frames
+
+
+def _signed(number: int) -> int:
+    return number - (1 << 32) if number >= 1 << 31 else number
+
+
+def _shown(value: Any) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
