@@ -215,7 +215,7 @@ export class App {
         const label = document.createElement("span");
         label.className = "label";
         label.textContent = entry.label;
-        label.title = entry.label;
+        label.title = entry.title;
         const part = document.createElement("span");
         part.className = "share";
         part.textContent = formatShare(entry.weight, whole);

@@ -2,6 +2,7 @@
 // and inside a kind a small shift that is stable per name, so that neighbors can be told apart.
 
 import { Kind, type Profile } from "./data";
+import { shortObject } from "./format";
 import { hashText } from "./tree";
 
 export type ColorBy = "kind" | "object";
@@ -47,6 +48,7 @@ const OBJECT_HUES: [number, number, number][] = [
 
 export interface LegendEntry {
   label: string;
+  title: string; // the whole path of an object
   color: string;
   weight: number;
 }
@@ -113,6 +115,7 @@ export function legend(
     for (let i = 0; i < name.length; i++) weights[profile.kinds[name[i]!]!]! += self[i]!;
     return KINDS.filter(([kind]) => weights[kind]! > 0 && kind > Kind.Group).map(([kind, label]) => ({
       label,
+      title: "",
       color: css(OF_KIND[kind]!, 3, dark),
       weight: weights[kind]!,
     }));
@@ -124,8 +127,8 @@ export function legend(
     const weight = now.get(object) ?? 0;
     const base = OBJECT_HUES[place];
     if (!base) rest += weight;
-    else if (weight > 0) entries.push({ label: object || "no object", color: css(base, 3, dark), weight });
+    else if (weight > 0) entries.push({ label: shortObject(object) || "no object", title: object, color: css(base, 3, dark), weight });
   });
-  if (rest > 0) entries.push({ label: "others", color: css(OF_KIND[Kind.Unknown]!, 3, dark), weight: rest });
+  if (rest > 0) entries.push({ label: "others", title: "", color: css(OF_KIND[Kind.Unknown]!, 3, dark), weight: rest });
   return entries;
 }

@@ -26,6 +26,11 @@ export function formatWeight(weight: number, unit: string): string {
   return `${number} ${weight === 1 && unit === "samples" ? "sample" : unit}`;
 }
 
+/** "libc.so.6" of "/usr/lib/libc.so.6": what fits into a table; the whole path is its tooltip. */
+export function shortObject(object: string): string {
+  return object.slice(object.lastIndexOf("/") + 1) || object;
+}
+
 /** "12.3 %"; "<0.01 %" rather than a zero that is not one. */
 export function formatShare(part: number, whole: number): string {
   if (whole <= 0 || part <= 0) return "0 %";

@@ -1,7 +1,7 @@
 // The same weights as numbers: a sortable table of functions, for those who want them and for screen readers.
 
 import type { Profile } from "./data";
-import { formatShare, formatWeight } from "./format";
+import { formatShare, formatWeight, shortObject } from "./format";
 import type { FunctionRow } from "./tree";
 
 type Key = "name" | "object" | "self" | "total";
@@ -74,7 +74,7 @@ export class FunctionTable {
     const { key, marked } = this;
     const sign = this.down ? -1 : 1;
     const rows = marked ? this.rows.filter((row) => marked[row.name]) : this.rows.slice();
-    const text = key === "name" ? names : objects;
+    const text = key === "name" ? names : objects.map(shortObject);
     rows.sort((a, b) => {
       if (key === "self" || key === "total") return sign * (a[key] - b[key]) || b.total - a.total || a.name - b.name;
       const left = text[a.name]!;
@@ -109,7 +109,7 @@ export class FunctionTable {
     button.title = `search for ${names[row.name]!.slice(0, 500)}`;
     line.insertCell().append(button);
     const object = line.insertCell();
-    object.textContent = objects[row.name]!;
+    object.textContent = shortObject(objects[row.name]!);
     object.title = objects[row.name]!;
     return line;
   }

@@ -29,6 +29,12 @@ def format_share(part: float, whole: float) -> str:
     return f"{percent:.2f} %" if percent < 0.995 else f"{min(percent, 99.9):.1f} %"
 
 
+def short_object(details: str) -> str:
+    """ "libc.so.6" of the details of a frame: "/usr/lib/libc.so.6", perhaps a tab and file:line."""
+    path = details.partition("\t")[0]
+    return path[path.rfind("/") + 1 :] or path
+
+
 def clean(text: str) -> str:
     """The text without what XML, HTML or a terminal cannot carry: control characters and lone surrogates.
 

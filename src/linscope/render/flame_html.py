@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from linscope.picture.flame_graph import FlameGraph, Ints
-from linscope.render._format import clean, format_share, format_weight
+from linscope.render._format import clean, format_share, format_weight, short_object
 
 MAX_NODES = 250_000
 """More nodes than this are not written: at 4,000 pixels most of them would be narrower than a pixel."""
@@ -89,7 +89,7 @@ def _fallback(graph: FlameGraph) -> str:
         f'<tr><td class="number">{format_share(row.self_weight, whole).replace("<", "&lt;")}</td>'
         f'<td class="number">{format_share(row.total_weight, whole).replace("<", "&lt;")}</td>'
         f"<td>{_html(graph.names[row.name])}</td>"
-        f"<td>{_html(graph.details[row.name].partition(chr(9))[0])}</td></tr>"
+        f"<td>{_html(short_object(graph.details[row.name]))}</td></tr>"
         for row in graph.top_functions(50)
     ]
     return (

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linscope.picture.flame_graph import FlameGraph, Kind
-from linscope.render._format import clean, format_share, format_weight
+from linscope.render._format import clean, format_share, format_weight, short_object
 
 Bools = npt.NDArray[np.bool_]
 
@@ -123,9 +123,13 @@ class _Printer:
         for row in rows:
             code = _ANSI[self.kind(row.name)]
             name = self.printable(self.graph.names[row.name])
-            where = self.printable(self.graph.details[row.name].partition("\t")[0])
+            where = self.printable(short_object(self.graph.details[row.name]))
             room = self.width - 15 - self.bar_width
-            if where and _columns(name) + _columns(where) + 3 <= room:
+            if (
+                where
+                and where.strip("[]") != name.strip("[]")
+                and _columns(name) + _columns(where) + 3 <= room
+            ):
                 text = f"{self.paint(name, code)} {self.paint(f'({where})', '2')}"
             else:
                 text = self.paint(self.cut(name, room), code)
