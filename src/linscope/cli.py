@@ -120,7 +120,16 @@ def _parse(name: str, command: Command, arguments: list[str]) -> argparse.Namesp
         group.add_argument("-f", "--format", choices=("text", "json", "csv"), default="text", help="form of the rows")
         group.add_argument("--json", action="store_const", const="json", dest="format", help="same as -f json")
         group.add_argument("-o", "--output", metavar="FILE", help="write to FILE instead of the terminal")
-    return parser.parse_args(arguments)
+    words: list[str] = []
+    if command.splits and "--" in arguments:
+        at = arguments.index("--")
+        arguments, words = arguments[:at], arguments[at + 1 :]
+        if not words:
+            raise UsageError("no command behind --", next_step=f"linscope {name} --help")
+    parsed = parser.parse_args(arguments)
+    if command.splits:
+        parsed.command = words
+    return parsed
 
 
 def _write(rows: Rows, arguments: argparse.Namespace) -> None:

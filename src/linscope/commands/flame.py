@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from linscope.commands import _options
+from linscope.commands.record import numbers
 from linscope.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from linscope.recording import Recording
 
 _KINDS = (".html", ".svg", ".txt")
+_FREQUENCY = 999  # samples a second; off the round numbers at which periodic work happens
 
 
 class Flame:
@@ -30,6 +32,7 @@ class Flame:
         "perf script | linscope flame - -o flame.html",
     )
     formats = False
+    splits = True
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
@@ -48,7 +51,6 @@ class Flame:
         group.add_argument("-p", dest="record_pid", metavar="PID", help="record this process instead of a command")
         group.add_argument("--duration", metavar="T", help="stop recording after T")
         group.add_argument("--keep", metavar="FILE", help="keep the recording (perf.data) in FILE")
-        parser.add_argument("command", nargs="*", metavar="-- CMD", help="command to record")
         _options.add_filters(parser)
         _options.add_symbols(parser)
 
@@ -57,29 +59,43 @@ class Flame:
         output = arguments.output or "-"
         if output != "-" and Path(output).suffix not in _KINDS:
             raise UsageError(f"cannot tell the form of the picture from {output!r}", next_step="end it in .html, .svg or .txt")
-        command = ([arguments.file] if arguments.file and arguments.command else []) + arguments.command
-        status = 0
-        if arguments.record_pid or command:
-            status = self._record_and_draw(arguments, command, output)
-        else:
-            arguments.file = arguments.file or "perf.data"
-            self._draw(arguments, _options.open_file(arguments), output)
-        return status
+        if arguments.command or arguments.record_pid:
+            if arguments.file:
+                raise UsageError(f"both a recording ({arguments.file}) and something to record", next_step="leave one out")
+            return self._record_and_draw(arguments, output)
+        arguments.file = arguments.file or "perf.data"
+        self._draw(arguments, _options.open_file(arguments), output)
+        return 0
 
-    def _record_and_draw(self, arguments: argparse.Namespace, command: list[str], output: str) -> int:
+    def _record_and_draw(self, arguments: argparse.Namespace, output: str) -> int:
+        """Record the command to a file of its own, draw it, and print the top of the tree; the command's exit code."""
         import tempfile
 
-        from linscope.commands.record import record_for_flame
+        from linscope.session.options import RecordOptions
+        from linscope.session.record import record
+        from linscope.units import parse_duration
 
         with tempfile.TemporaryDirectory(prefix="linscope-") as folder:
             path = arguments.keep or str(Path(folder) / "perf.data")
-            status = record_for_flame(arguments, command, path)
+            options = RecordOptions(
+                events=tuple(arguments.record_event or ()),
+                frequency=arguments.freq or _FREQUENCY,
+                call_graph="fp",
+                pids=numbers(arguments.record_pid, "process id"),
+                output=path,
+                duration_ns=parse_duration(arguments.duration) if arguments.duration else 0,
+                command_line=("linscope", "flame", "--", *arguments.command),
+            )
+            result = record(arguments.command or None, options)
+            sys.stdout.flush()
+            for note in result.notes:
+                print(f"linscope: {note}", file=sys.stderr)
             arguments.file = path
             recording = _options.open_file(arguments)
             if not len(recording.samples):
                 print("linscope: no samples: the command used too little CPU time; try a higher -F", file=sys.stderr)
             self._draw(arguments, recording, output, also_text=True)
-        return status
+        return 130 if result.interrupted else result.exit_status
 
     def _draw(self, arguments: argparse.Namespace, recording: Recording, output: str, *, also_text: bool = False) -> None:
         graph = recording.flame(

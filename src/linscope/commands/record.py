@@ -69,6 +69,7 @@ class Record:
         "linscope record --list-events 'sched:*'",
     )
     formats = False
+    splits = False
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments; letters are perf record's."""

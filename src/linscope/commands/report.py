@@ -22,6 +22,7 @@ class Report:
         "linscope report perf.data --sort dso --json",
     )
     formats = True
+    splits = False
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""

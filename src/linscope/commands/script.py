@@ -22,6 +22,7 @@ class Script:
         "linscope script perf.data --json --time 10%,20%",
     )
     formats = True
+    splits = False
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""

@@ -86,4 +86,4 @@ def _cells(columns: Sequence[Column], shown: Sequence[int], row: Sequence[Any]) 
 def _line(columns: Sequence[Column], cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(
         f"{cell:{column.align}{width}}" for column, cell, width in zip(columns, cells, widths, strict=True)
-    ).rstrip()
+    ).rstrip(" ")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from linscope.abi import perf_event as pe
 from linscope.analysis.frames import ResolvedFrames
+from linscope.binfmt.perf_records import KIND_EXACT
 from linscope.columns.profile import Profile
 from linscope.errors import UnknownNameError
 from linscope.picture.rows import Column, Rows
@@ -17,7 +18,7 @@ from linscope.picture.rows import Column, Rows
 FIELDS = ("comm", "pid", "tid", "cpu", "time", "period", "event", "addr", "ip", "sym", "symoff", "dso", "srcline", "trace")
 _DEFAULT = frozenset(("comm", "tid", "cpu", "time", "period", "event", "ip", "sym", "symoff", "dso", "trace"))
 _BLOCK = 20_000  # rows turned into Python values at once
-_CACHED_STACKS = 20_000
+_CACHED_STACKS = 50_000
 Payload = Callable[[int], dict[str, Any] | None]  # number of a sample -> fields of its tracepoint
 
 
@@ -57,16 +58,18 @@ class _Stacks:
     def _make(self, frame: int) -> str:
         resolved, fields = self._resolved, self._fields
         words = []
-        if "ip" in fields:
-            words.append(f"{int(self._profile.frames.address[frame]):16x}")
+        place = resolved.places[int(resolved.place[frame])]
+        after = 0 if self._profile.frames.kind[frame] & KIND_EXACT else 1
+        if "ip" in fields:  # of a file: the offset in it
+            in_file = place.key.kind in ("user", "vdso")
+            shown = int(resolved.address[frame]) + after if in_file else int(self._profile.frames.address[frame])
+            words.append(f"{shown:16x}")
         if "sym" in fields:
             name = resolved.name(frame)
             if "symoff" in fields and resolved.symbol[frame] >= 0:
-                exact = bool(self._profile.frames.kind[frame] & 8)
-                name += f"+{resolved.offset(frame) + (0 if exact else 1):#x}"
+                name += f"+{resolved.offset(frame) + after:#x}"
             words.append(name)
         if "dso" in fields:
-            place = resolved.places[int(resolved.place[frame])]
             words.append(f"({place.path})")
         line = " ".join(words)
         if "srcline" in fields and (where := resolved.source_line(frame)):
@@ -189,7 +192,7 @@ def _rows(
             frames = LazyFrames(stacks, stack)
             if with_frames:
                 if chained[event]:
-                    line += f"\n{stacks.lines(stack)}"
+                    line += f" \n{stacks.lines(stack)}"
                 elif not tracepoint[event]:
                     line += " " + stacks.lines(stack).strip("\t\n")
             number = None if cpu == 0xFFFFFFFF else cpu
