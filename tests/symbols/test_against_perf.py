@@ -180,7 +180,11 @@ for _ in range(6):
     base.executemany("insert into t values (?, ?)", ((i, str(i)) for i in range(12000)))
     base.execute("select count(*), b from t group by b order by b desc").fetchall()
 """
-PERL = "my %h; for my $i (1..3000000) { $h{$i % 977} .= chr(65 + $i % 26) } print length(join '', sort values %h)"
+PERL = """\
+my %h;
+for my $i (1..3000000) { $h{$i % 977} .= chr(65 + $i % 26) }
+print length(join '', sort values %h)
+"""
 WORKLOADS = {
     "python": [sys.executable, "-c", PYTHON],
     "perl": ["perl", "-e", PERL],

@@ -46,6 +46,15 @@ def test_find_equals_a_linear_search(given_ranges: list[tuple[int, int]], asked:
             assert table.name(index) == f"f{cut.owners[index]}"
 
 
+def test_a_symbol_around_another_is_one_symbol() -> None:
+    cut = flatten(np.array([0, 20], np.uint64), np.array([100, 30], np.uint64))
+    table = table_of_names(cut.starts, cut.ends, ["outer", "inner", "outer"])
+    table.same_as = cut.same_as()
+    assert table.find(np.array([5, 25, 50, 100], np.uint64)).tolist() == [0, 1, 0, -1]
+    rest = table.take(np.array([False, True, True]))
+    assert rest.find(np.array([5, 25, 50], np.uint64)).tolist() == [-1, 0, 1]
+
+
 def candidates(*rows: tuple[int, int, int, str]) -> tuple[Candidates, dict[int, bytes]]:
     """Of (start, size, binding, name)."""
     names = {index: name.encode() for index, (_, _, _, name) in enumerate(rows)}

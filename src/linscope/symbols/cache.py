@@ -23,11 +23,11 @@ import numpy.typing as npt
 
 from linscope.symbols.table import SymbolTable
 
-_MAGIC = b"linscope symbols 1\0\0\0\0\0\0"
+_MAGIC = b"linscope symbols 2\0\0\0\0\0\0"
 # magic, symbols, string bytes, suffix bytes, one number of the maker, CRC of suffixes and arrays, CRC of the
 # above
 _HEADER = struct.Struct("<24sQQQqII")
-_ARRAYS = (("starts", "<u8"), ("ends", "<u8"), ("names", "<u8"), ("suffix_ids", "u1"))
+_ARRAYS = (("starts", "<u8"), ("ends", "<u8"), ("names", "<u8"), ("same_as", "<i4"), ("suffix_ids", "u1"))
 _MAX_ENTRY = 256 << 20
 
 
@@ -91,10 +91,12 @@ class SymbolCache:
         """Keep a table and a number of the caller's; a folder that cannot be written to is no error."""
         count = len(table)
         ids = table.suffix_ids if table.suffix_ids is not None else np.zeros(count, np.uint8)
+        same = table.same_as if table.same_as is not None else np.arange(count, dtype=np.int32)
         columns: dict[str, npt.NDArray[Any]] = {
             "starts": table.starts,
             "ends": table.ends,
             "names": table.names,
+            "same_as": same,
             "suffix_ids": ids,
         }
         suffixes = "\0".join(table.suffixes).encode()
@@ -166,5 +168,6 @@ def _parse(data: mmap.mmap) -> tuple[SymbolTable, int] | None:
         view[blob_at:],
         suffixes=suffixes.split("\0") if suffixes else (),
         suffix_ids=columns["suffix_ids"],
+        same_as=columns["same_as"],
     )
     return table, number

@@ -115,6 +115,16 @@ class Ranges(NamedTuple):
     ends: U64
     owners: npt.NDArray[np.int64]
 
+    def same_as(self) -> npt.NDArray[np.int32] | None:
+        """For each range the first of its owner; None when no owner has two."""
+        count = len(self.owners)
+        if not count:
+            return None
+        first = np.full(int(self.owners.max()) + 1, count, np.int32)
+        np.minimum.at(first, self.owners, np.arange(count, dtype=np.int32))
+        same = first[self.owners]
+        return None if np.array_equal(same, np.arange(count)) else same
+
 
 def flatten(starts: U64, ends: U64) -> Ranges:
     """Cut overlapping ranges so that of two the later one (by index) keeps the common part.
@@ -126,12 +136,28 @@ def flatten(starts: U64, ends: U64) -> Ranges:
     low, high = starts[order], ends[order]
     if not np.any(high[:-1] > low[1:]):
         return Ranges(low, high, order)
-    edges = np.unique(np.concatenate([low, high]))
+    # ranges that touch no other stay as they are
+    reach = np.maximum.accumulate(high)
+    cluster = np.cumsum(np.concatenate([[False], low[1:] >= reach[:-1]]))
+    alone = np.bincount(cluster)[cluster] == 1
+    cut = _paint(starts, ends, np.sort(order[~alone]))
+    begins = np.concatenate([low[alone], cut.starts])
+    merged = np.argsort(begins, kind="stable")
+    return Ranges(
+        begins[merged],
+        np.concatenate([high[alone], cut.ends])[merged],
+        np.concatenate([order[alone], cut.owners])[merged],
+    )
+
+
+def _paint(starts: U64, ends: U64, which: npt.NDArray[np.int64]) -> Ranges:
+    """The ranges of these indexes, each painted over those before it."""
+    edges = np.sort(np.concatenate([starts[which], ends[which]]))
+    edges = edges[np.concatenate([[True], edges[1:] != edges[:-1]])]
     owner = np.full(len(edges) - 1, -1, np.int64)
-    by_index = np.sort(keep)
-    first = np.searchsorted(edges, starts[by_index])
-    last = np.searchsorted(edges, ends[by_index])
-    for one, begin, end in zip(by_index.tolist(), first.tolist(), last.tolist(), strict=True):
+    first = np.searchsorted(edges, starts[which])
+    last = np.searchsorted(edges, ends[which])
+    for one, begin, end in zip(which.tolist(), first.tolist(), last.tolist(), strict=True):
         owner[begin:end] = one
     change = np.flatnonzero(np.concatenate([[True], owner[1:] != owner[:-1]]))
     begins, finishes = edges[change], edges[np.append(change[1:], len(edges) - 1)]

@@ -22,10 +22,13 @@ _RUST_ESCAPES = {"SP": "@", "BP": "*", "RF": "&", "LT": "<", "GT": ">", "LP": "(
 _ESCAPE = re.compile(r"\$(?:(SP|BP|RF|LT|GT|LP|RP|C)|u([0-9a-f]{1,6}))\$|\.\.|\.")
 _CLONES = re.compile(r"(?: \[clone [^\]]*\])+$")
 _QUALIFIERS = re.compile(r"(?: const| volatile| &&?| noexcept| restrict)+$")
-# of a function that a lambda or local class lies in: "f(int) const::{lambda()#1}::operator()"
-_INNER_QUALIFIER = re.compile(r"(?: const| volatile| &&?)+::")
-_OPERATOR = re.compile(
-    r"operator(?:<=>|<<=|>>=|->\*|\(\)|\[\]|<<|>>|->|&&|\|\||\+\+|--|[-+*/%^&|=!<>]=|[-+*/%^&|~!=<>,]|\"\" ?)"
+# What tells where a function's name begins: brackets, blanks, and what only looks like them
+_TOKEN = re.compile(
+    r"(?P<skip>(?<!\w)operator(?:<=>|<<=|>>=|->\*|\(\)|\[\]|<<|>>|->|&&|\|\||\+\+|--|"
+    r"[-+*/%^&|=!<>]=|[-+*/%^&|~!=<>,]|\"\" ?)(?: (?=<))?"
+    r"|(?: const| volatile| &&?)+::)"  # of a function around: "f(int) const::{lambda()#1}::operator()"
+    r"|(?P<conversion>(?<!\w)operator )"
+    r"|(?P<open>[<(\[{])|(?P<close>[>)\]}])|(?P<blank> )"
 )
 
 
@@ -143,8 +146,8 @@ def strip_signature(full: str) -> str:
 
     "void ns::f<int>(int, char) const [clone .cold]" -> "ns::f<int>"
     """
-    text = _CLONES.sub("", full)
-    bare = _QUALIFIERS.sub("", text)
+    text = _CLONES.sub("", full) if full.endswith("]") else full
+    bare = text if text.endswith(")") else _QUALIFIERS.sub("", text)
     if not bare.endswith(")"):
         return text
     end = _opening(bare)
@@ -156,40 +159,28 @@ def strip_signature(full: str) -> str:
 
 def _opening(text: str) -> int:
     """Index of the parenthesis that the last character closes, -1 when it closes none."""
-    depth = 0
-    for index in range(len(text) - 1, -1, -1):
-        if text[index] == ")":
-            depth += 1
-        elif text[index] == "(":
-            depth -= 1
-            if not depth:
-                return index
-    return -1
+    depth, end = 0, len(text)
+    while True:
+        opening, closing = text.rfind("(", 0, end), text.rfind(")", 0, end)
+        if closing > opening:
+            depth, end = depth + 1, closing
+        elif opening < 0 or depth <= 1:
+            return opening
+        else:
+            depth, end = depth - 1, opening
 
 
 def _name_start(text: str) -> int:
     """Where the function's name begins behind its return type: after the last blank outside all brackets."""
-    start = depth = index = 0
-    while index < len(text):
-        char = text[index]
-        if char == "o" and text.startswith("operator", index) and not (index and _is_word(text[index - 1])):
-            found = _OPERATOR.match(text, index)
-            if found:
-                index = found.end()
-                if text.startswith(" <", index):
-                    index += 1  # "operator<< <char>"
-                continue
-            if text.startswith("operator ", index) and not depth:
-                return start  # new, delete, or a conversion: all that follows is its name
-        if char in "<([{":
+    start = depth = 0
+    for token in _TOKEN.finditer(text):
+        kind = token.lastgroup
+        if kind == "open":
             depth += 1
-        elif char in ">)]}":
+        elif kind == "close":
             depth -= 1
-        elif char == " " and not depth and not _INNER_QUALIFIER.match(text, index):
-            start = index + 1
-        index += 1
+        elif kind == "blank" and not depth:
+            start = token.end()
+        elif kind == "conversion" and not depth:
+            break  # operator new, delete, or a conversion: all that follows is its name
     return start
-
-
-def _is_word(char: str) -> bool:
-    return char.isalnum() or char == "_"

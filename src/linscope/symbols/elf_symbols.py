@@ -91,7 +91,8 @@ def build_table(symbols: ElfFile, runtime: ElfFile, *, plt_like_perf: bool = Fal
         found = _candidates(symbols, runtime, section, names)
         if chosen is not None and len(chosen.starts):
             # what .symtab has at an address already, .dynsym repeats
-            found = found.take(~np.isin(found.starts, chosen.starts))
+            place = np.minimum(np.searchsorted(chosen.starts, found.starts), len(chosen.starts) - 1)
+            found = found.take(chosen.starts[place] != found.starts)
             if not len(found.starts):
                 continue
             found = join(chosen, found)
@@ -117,6 +118,7 @@ def build_table(symbols: ElfFile, runtime: ElfFile, *, plt_like_perf: bool = Fal
         b"".join(names.parts),
         suffixes=(PLT_SUFFIX,),
         suffix_ids=suffix_ids[ranges.owners],
+        same_as=ranges.same_as(),
     )
 
 
@@ -140,14 +142,16 @@ def build_image_table(
     blob = b"".join(names.parts)
     values = {}
     if anchors:
-        table, strings = elf.symbols(section), elf.strings_of(section)
+        every, strings = elf.symbols(section), elf.strings_of(section)
         for anchor in anchors:
             # a name may also be the tail of a longer one in the string table
             at = strings.find(b"\0" + anchor.encode() + b"\0") + 1
-            rows = np.flatnonzero(table["name"] == at)
+            rows = np.flatnonzero(every["name"] == at)
             if at and len(rows):
-                values[anchor] = int(table["value"][rows[0]])
-    return SymbolTable(ranges.starts, ranges.ends, chosen.names[ranges.owners], blob, demangled=False), values
+                values[anchor] = int(every["value"][rows[0]])
+    shown = chosen.names[ranges.owners]
+    table = SymbolTable(ranges.starts, ranges.ends, shown, blob, same_as=ranges.same_as(), demangled=False)
+    return table, values
 
 
 def _candidates(

@@ -39,7 +39,9 @@ def parse_perf_map(data: bytes) -> SymbolTable:
         return empty_table()
     begin = np.array(starts, np.uint64)
     ranges = flatten(begin, begin + np.array(sizes, np.uint64))
-    return table_of_names(ranges.starts, ranges.ends, [names[owner] for owner in ranges.owners.tolist()])
+    table = table_of_names(ranges.starts, ranges.ends, [names[owner] for owner in ranges.owners.tolist()])
+    table.same_as = ranges.same_as()
+    return table
 
 
 def candidate_paths(pid: int, proc: str = "/proc", temporary: str = "/tmp") -> list[str]:

@@ -18,9 +18,9 @@ _MAX_NAME = 1 << 20
 class SymbolTable:
     """Which name an address has.
 
-    ``starts`` and ``ends`` are u64, sorted, without overlap; an address belongs to a symbol from start up
-    to, not including, end.  What an address counts (file offset, distance from _text, absolute) is said by
-    the AddressRule that comes with the table.
+    ``starts`` and ``ends`` are u64, sorted, without overlap (a symbol with another inside has several ranges); an
+    address belongs to a symbol from start up to, not including, end.  What an address counts (file offset,
+    distance from _text, absolute) is said by the AddressRule that comes with the table.
     """
 
     def __init__(
@@ -32,16 +32,21 @@ class SymbolTable:
         *,
         suffixes: Sequence[str] = (),
         suffix_ids: npt.NDArray[np.uint8] | None = None,
+        same_as: I32 | None = None,
         demangled: bool = True,
     ) -> None:
-        """names: offset of each symbol's NUL-terminated raw name in blob; suffixes: strings such as "@plt"
-        that suffix_ids (0: none, else 1 + index) hang on to the readable name."""
+        """names: offset of each range's NUL-terminated raw name in blob.
+
+        suffixes: strings such as "@plt" that suffix_ids (0: none, else 1 + index) hang on to the readable name.
+        same_as: for each range the first one of its symbol, None when each symbol is one range.
+        """
         self.starts = starts
         self.ends = ends
         self.names = names
         self.blob = blob
         self.suffixes = tuple(suffixes)
         self.suffix_ids = suffix_ids
+        self.same_as = same_as
         self.demangled = demangled
         self._shown: dict[int, str] = {}
 
@@ -54,6 +59,11 @@ class SymbolTable:
     def take(self, which: npt.NDArray[np.bool_]) -> SymbolTable:
         """The symbols where the mask is true."""
         ids = None if self.suffix_ids is None else self.suffix_ids[which]
+        same = None
+        if self.same_as is not None:
+            first, new_index = self.same_as[which], np.cumsum(which) - 1
+            itself = np.arange(len(first))
+            same = np.where(which[first], new_index[first], itself).astype(np.int32)
         return SymbolTable(
             self.starts[which],
             self.ends[which],
@@ -61,16 +71,19 @@ class SymbolTable:
             self.blob,
             suffixes=self.suffixes,
             suffix_ids=ids,
+            same_as=same,
             demangled=self.demangled,
         )
 
     def find(self, addresses: npt.NDArray[np.uint64]) -> I32:
-        """Index of the symbol at each address, -1 where there is none."""
+        """Index of the symbol at each address, -1 where there is none; one index a symbol."""
         addresses = np.asarray(addresses, np.uint64)
         if not len(self.starts):
             return np.full(addresses.shape, -1, np.int32)
-        found = np.searchsorted(self.starts, addresses, "right").astype(np.int64) - 1
+        found = np.searchsorted(self.starts, addresses, "right").astype(np.int32) - np.int32(1)
         hit = (found >= 0) & (addresses < self.ends[found])
+        if self.same_as is not None:
+            found = self.same_as[found]
         return np.where(hit, found, -1).astype(np.int32)
 
     def raw_name(self, index: int) -> str:
