@@ -53,6 +53,7 @@ const facts = await withBrowser(executable, async (open) => {
   await page.mouse.click(compress.x, compress.y);
   seen.deeper = await details(page);
   await page.goBack();
+  await page.locator("#path .here", { hasText: "main_[g]" }).waitFor();
   seen.back = await text(page, "#path .here");
   await page.click("#path .reset");
   seen.reset = { path: await text(page, "#path"), hash: await hash(page) };

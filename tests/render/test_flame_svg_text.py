@@ -97,6 +97,14 @@ def test_a_chain_is_one_line() -> None:
     assert "100.0% 100.0% ████████ all → a → b → c → d → e\n" in text
 
 
+def test_a_chain_of_100_000_frames_is_one_line() -> None:
+    count = 100_000
+    parent, weight = np.arange(-1, count - 1), np.zeros(count)
+    weight[-1] = 1
+    graph = FlameGraph("", "", "ns", "", ["f"], [""], np.array([3]), parent, np.zeros(count), weight)
+    assert "100.0% 100.0% ████████ f → (99989 more) → f → f" in render_text(graph, 80)
+
+
 @given(graphs, st.booleans())
 def test_svg_frames_have_the_width_of_their_weight(graph: FlameGraph, icicle: bool) -> None:
     frames = svg_frames(graph, width=1024, icicle=icicle)

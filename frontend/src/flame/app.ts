@@ -490,7 +490,12 @@ export class App {
   }
 
   private resized(): void {
+    const { width, height } = this.painter;
     this.fit();
+    if (this.painter.width === width && this.painter.height === height) {
+      this.draw(); // setting the size cleared the bitmap
+      return;
+    }
     this.zoomed(this.view.zoom);
   }
 

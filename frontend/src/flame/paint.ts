@@ -150,17 +150,17 @@ export class Painter {
         if (at >= to) break;
         if (weight < least || at + weight <= from) continue;
         // whole pixels: crisp, and several frames in one pixel are one rectangle
-        const left = at <= from ? 0 : Math.max(Math.round((at - from) * scale), drawn);
+        const found = matches !== null && matches[node] === 1; // never hidden by a neighbor
+        const pixel = Math.round((at - from) * scale);
+        const left = at <= from ? 0 : found ? pixel : Math.max(pixel, drawn);
         const end = at + weight >= to ? this.canvas.width : Math.round((at + weight - from) * scale);
-        const right = Math.max(end, Math.round((at - from) * scale) + 1);
-        if (right <= drawn) continue;
+        const right = Math.max(end, pixel + 1);
+        if (right <= drawn && !found) continue;
         drawn = right;
         let mode = above ? DIM : NORMAL;
         let color = colors.ofName[name[node]!]!;
-        if (matches) {
-          if (matches[node]) color = colors.palette.length;
-          else mode = FADED;
-        }
+        if (found) color = colors.palette.length;
+        else if (matches) mode = FADED;
         if (count === this.left.length) this.grow();
         this.left[count] = left;
         this.top[count] = top;

@@ -192,28 +192,25 @@ class _Printer:
 
     def chain(self, nodes: list[int], room: int) -> str:
         """The names of the nodes in at most room columns; what does not fit is counted, from the middle."""
-        names = [self.printable(self.graph.names[i]) for i in self.graph.name[nodes].tolist()]
         arrow = self.glyphs.arrow
+        names = [self.printable(self.graph.names[i]) for i in self.graph.name[nodes].tolist()]
         parts = [(name, _ANSI[self.kind_of(node)]) for name, node in zip(names, nodes, strict=True)]
-        dropped = 0
-        while len(parts) > 2 and _columns(arrow.join(self._gap(parts, dropped))) > room:
-            del parts[1]
-            dropped += 1
-        texts = self._gap(parts, dropped)
-        if len(texts) > 1 and _columns(arrow.join(texts)) > room:
-            # even the ends do not fit: the innermost frame says most
-            texts = [self.glyphs.ellipsis, texts[-1]]
-            parts = [("", "2"), parts[-1]]
-            dropped = 0
-        codes = [parts[0][1], *(["2"] if dropped else []), *(code for _, code in parts[1:])]
-        spent = sum(_columns(text) + len(arrow) for text in texts[:-1])
-        texts[-1] = self.cut(texts[-1], max(room - spent, 3))
-        painted = (self.paint(text, code) for text, code in zip(texts, codes, strict=True))
-        return self.paint(arrow, "2").join(painted)
-
-    def _gap(self, parts: list[tuple[str, str]], dropped: int) -> list[str]:
-        texts = [text for text, _ in parts]
-        return [texts[0], f"({dropped} more)", *texts[1:]] if dropped else texts
+        used = sum(map(_columns, names)) + len(arrow) * (len(names) - 1)
+        if len(parts) > 1 and used > room:
+            # the outermost, a gap, and as many of the innermost as fit
+            used = _columns(names[0]) + 2 * len(arrow) + len(f"({len(names)} more)")
+            tail = 0
+            while tail < len(names) - 2 and used + _columns(names[-1 - tail]) <= room:
+                used += _columns(names[-1 - tail]) + len(arrow)
+                tail += 1
+            if tail:
+                parts = [parts[0], (f"({len(names) - 1 - tail} more)", "2"), *parts[-tail:]]
+            else:  # not even the ends fit: the innermost frame says most
+                left = max(room - len(self.glyphs.ellipsis) - len(arrow), 3)
+                parts = [(self.glyphs.ellipsis, "2"), (self.cut(names[-1], left), parts[-1][1])]
+        elif used > room:
+            parts = [(self.cut(names[0], room), parts[0][1])]
+        return self.paint(arrow, "2").join(self.paint(text, code) for text, code in parts)
 
     def kind_of(self, node: int) -> Kind:
         return self.kind(int(self.graph.name[node]))
