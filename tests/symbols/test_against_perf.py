@@ -166,6 +166,15 @@ def test_kernel_symbols_and_aliases(tmp_path: Path) -> None:
     assert ours == [their.name for their in theirs]
 
 
+def test_every_address_of_the_vdso(tmp_path: Path) -> None:
+    addresses = list(range(BASE, BASE + 0x2000, 4))
+    theirs = ask_perf(tmp_path, [Mapping("[vdso]", BASE, 0x2000, 0)], addresses)
+    table, rule = Symbolizer().table(ObjectKey("[vdso]", kind="vdso"))
+    found = table.find(rule.apply(np.array(addresses, np.uint64), BASE, 0)).tolist()
+    ours = [table.name(index) if index >= 0 else UNKNOWN for index in found]
+    assert ours == [their.name for their in theirs]
+
+
 # Recordings of real programs
 
 PYTHON = """\

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import lzma
 import os
+import random
 import shutil
 import subprocess
 import threading
@@ -13,7 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from elf_writer import Symbol, write_elf
+from hypothesis import given
+from hypothesis import strategies as st
 
+from linscope.errors import FormatError
 from linscope.symbols.cache import SymbolCache
 from linscope.symbols.kallsyms import parse_kallsyms
 from linscope.symbols.objects import ObjectKey, SearchPath, Symbolizer
@@ -199,6 +204,46 @@ def test_kallsyms_that_is_none() -> None:
     assert parse_kallsyms(b"0000000000000000 T a\n") is None
     table = parse_kallsyms(b"c0100000 T _text\nc0100010 t f\n")
     assert table and name_at(table.kernel, 0x10) == "f"
+
+
+@given(st.binary(max_size=300), st.sampled_from([b"", KALLSYMS.encode()[:200], b"00000000c0100000 T a\n"]))
+def test_any_bytes_as_kallsyms(data: bytes, start: bytes) -> None:
+    with contextlib.suppress(FormatError):
+        parsed = parse_kallsyms(start + data)
+        if parsed:
+            for index in range(len(parsed.kernel)):
+                parsed.kernel.name(index)
+
+
+@given(st.binary(max_size=300), st.sampled_from([b"", b"1000 10 a\n", b"ffffffffffffffff 1 x\n"]))
+def test_any_bytes_as_a_perf_map(data: bytes, start: bytes) -> None:
+    table = parse_perf_map(start + data)
+    assert np.all(table.ends[:-1] <= table.starts[1:])
+    for index in range(len(table)):
+        assert table.name(index)
+
+
+def test_flipped_bits_in_a_cache_file(tmp_path: Path, search: SearchPath) -> None:
+    path = write(tmp_path / "prog", write_elf(TEXT, build_id=ID))
+    cache = SymbolCache(tmp_path / "cache")
+    key = ObjectKey(str(path), ID.hex())
+    Symbolizer(search=search, cache=cache).table(key)
+    stored = next((tmp_path / "cache").glob("*.sym"))
+    whole = stored.read_bytes()
+    chance = random.Random(3)
+    for _ in range(300):
+        image = bytearray(whole)
+        image[chance.randrange(len(image))] ^= 1 << chance.randrange(8)
+        stored.write_bytes(image)
+        table, _ = Symbolizer(search=search, cache=cache).table(key)
+        assert table.starts.tolist() == [0x1010, 0x1040]  # names are not summed: a flip there shows as it is
+        assert [len(table.name(index)) <= 8 for index in range(2)] == [True, True]
+
+
+def test_guest_kernels_are_not_taken_for_this_one(search: SearchPath) -> None:
+    mine = Symbolizer(search=search)
+    assert len(mine.table(ObjectKey("[guest.kernel.kallsyms.7]", kind="kernel"))[0]) == 0
+    assert len(mine.notes) == 1
 
 
 def test_perf_map_last_line_wins(tmp_path: Path, search: SearchPath) -> None:

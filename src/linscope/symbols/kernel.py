@@ -50,6 +50,9 @@ class KernelSymbols:
 
     def table(self, path: str, build_id: str) -> tuple[SymbolTable, AddressRule]:
         """The kernel's own symbols; path: name of the mapping, which ends in the symbol that pgoff is of."""
+        if path.startswith("[guest"):
+            self.note(f"no symbols for {path}: guest kernels are not looked up")
+            return empty_table(), AddressRule("absolute")
         found = self._find(build_id)
         if found is None:
             return empty_table(), AddressRule("absolute")

@@ -28,9 +28,9 @@ class SearchPath:
         """Candidates for the file that was mapped."""
         name = path.removesuffix(DELETED)
         if name.startswith("/"):
-            if pid and not self.root:
-                yield f"{self.proc}/{pid}/root{name}"
             yield self.root + name
+            if pid and not self.root:  # a container's; last, for the pid may be another process's by now
+                yield f"{self.proc}/{pid}/root{name}"
         if build_id:
             yield f"{self.perf_cache}/.build-id/{build_id[:2]}/{build_id[2:]}/elf"
             yield f"{self.perf_cache}/.build-id/{build_id[:2]}/{build_id[2:]}"
