@@ -1,7 +1,7 @@
 """Symbol tables: CPU time to load them, beside perf and nm, which load the same.
 
-Prints: name, peer's CPU time, ours, ratio.  perf's is that of ``perf script`` on a recording with one sample in
-the object, less the same with a sample nowhere; nm's is the whole run.  Medians of several.
+Prints: name, peer's CPU time, ours, ratio.  perf's is that of ``perf script`` on a recording with one sample
+in the object, less the same with a sample nowhere; nm's is the whole run.  Medians of several.
 Run: .venv/bin/python bench/symbols.py [ELF FILE]...
 """
 

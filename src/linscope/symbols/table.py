@@ -18,8 +18,8 @@ _MAX_NAME = 1 << 20
 class SymbolTable:
     """Which name an address has.
 
-    ``starts`` and ``ends`` are u64, sorted, without overlap; a symbol with another inside has several ranges.  An
-    address belongs to a range from start up to, not including, end.  What an address counts (file offset,
+    ``starts`` and ``ends`` are u64, sorted, without overlap; a symbol with another inside has several ranges.
+    An address belongs to a range from start up to, not including, end.  What an address counts (file offset,
     distance from _text, absolute) is said by the AddressRule that comes with the table.
     """
 
@@ -37,8 +37,8 @@ class SymbolTable:
     ) -> None:
         """names: offset of each range's NUL-terminated raw name in blob.
 
-        suffixes: strings such as "@plt"; suffix_ids: which of them hangs on to the readable name (0: none, else
-        1 + index).
+        suffixes: strings such as "@plt"; suffix_ids: which of them hangs on to the readable name (0: none,
+        else 1 + index).
         same_as: for each range the first one of its symbol, None when each symbol is one range.
         """
         self.starts = starts
