@@ -28,15 +28,15 @@ Regrouped regroup(const uint32_t *parent, const uint32_t *label, size_t nodes, c
         }
         result.leaf.push_back(node);
     }
-    size_t count = tree.nodes().size();
+    size_t count = tree.size();
     result.parent.resize(count);
     result.label.resize(count);
     result.group.resize(count, 0);
     for (size_t n = 0; n < count; n++) {
-        const Tree::Node &node = tree.nodes()[n];
+        const Tree::Node &node = tree.node(n);
         result.parent[n] = node.parent;
         result.label[n] = static_cast<uint32_t>(node.label);
-        result.group[n] = node.kind == 1 ? result.label[n] : result.group[node.parent];
+        result.group[n] = tree.kind(n) == 1 ? result.label[n] : result.group[node.parent];
     }
     return result;
 }

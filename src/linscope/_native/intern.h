@@ -32,11 +32,14 @@ class Slots {
             throw std::overflow_error("more than 2^32 distinct stacks");
         }
         slots_[i] = next + 1;
-        if (++used_ * 2 > slots_.size()) {
+        if (++used_ * 3 > slots_.size() * 2) {
             grow(hash_of);
         }
         return next;
     }
+    void prefetch(uint64_t hash) const { __builtin_prefetch(&slots_[hash & mask_]); }
+    // The entry that is most likely meant, or -1: for prefetching it.
+    int64_t guess(uint64_t hash) const { return static_cast<int64_t>(slots_[hash & mask_]) - 1; }
 
   private:
     template <typename HashOf> void grow(HashOf hash_of) {
@@ -60,38 +63,55 @@ class Slots {
 };
 
 // A tree whose nodes are (parent, label, kind); node 0 is the root and is its own parent.  Parents come before children.
+// A node's hash is that of its whole path, so that the places of all nodes of a path can be fetched from memory before
+// the first of them is known: what a lookup costs is waiting for memory.
 class Tree {
   public:
     struct Node {
         uint64_t label;
         uint32_t parent;
-        uint32_t kind;
+        uint32_t hash;
     };
 
-    Tree() : nodes_{{0, 0, 0}} {}
+    Tree() : nodes_{{0, 0, 0}}, kinds_{0} {}
 
-    uint32_t child(uint32_t parent, uint64_t label, uint32_t kind) {
+    static uint32_t child_hash(uint32_t parent_hash, uint64_t label, uint8_t kind) {
+        return static_cast<uint32_t>(mix(label, (static_cast<uint64_t>(kind) << 32) | parent_hash) >> 16);
+    }
+    void prefetch_slot(uint32_t hash) const { slots_.prefetch(hash); }
+    void prefetch_node(uint32_t hash) const {
+        int64_t node = slots_.guess(hash);
+        if (node >= 0) {
+            __builtin_prefetch(&nodes_[static_cast<size_t>(node)]);
+        }
+    }
+    // hash: child_hash of the parent's hash, label and kind.
+    uint32_t child(uint32_t parent, uint64_t label, uint8_t kind, uint32_t hash) {
         uint32_t next = static_cast<uint32_t>(nodes_.size());
         uint32_t found = slots_.find_or_add(
-            hash({label, parent, kind}), next,
+            hash, next,
             [&](uint32_t n) {
                 const Node &node = nodes_[n];
-                return node.label == label && node.parent == parent && node.kind == kind;
+                return node.label == label && node.parent == parent && kinds_[n] == kind;
             },
-            [&](uint32_t n) { return hash(n == next ? Node{label, parent, kind} : nodes_[n]); });
+            [&](uint32_t n) { return n == next ? hash : nodes_[n].hash; });
         if (found == next) {
-            nodes_.push_back({label, parent, kind});
+            nodes_.push_back({label, parent, hash});
+            kinds_.push_back(kind);
         }
         return found;
     }
-    const std::vector<Node> &nodes() const { return nodes_; }
+    uint32_t child(uint32_t parent, uint64_t label, uint8_t kind) {
+        return child(parent, label, kind, child_hash(nodes_[parent].hash, label, kind));
+    }
+    uint32_t hash(uint32_t node) const { return nodes_[node].hash; }
+    size_t size() const { return nodes_.size(); }
+    const Node &node(size_t n) const { return nodes_[n]; }
+    uint8_t kind(size_t n) const { return kinds_[n]; }
 
   private:
-    static uint64_t hash(const Node &node) {
-        return mix(node.label, (static_cast<uint64_t>(node.kind) << 32) | node.parent);
-    }
-
     std::vector<Node> nodes_;
+    std::vector<uint8_t> kinds_;
     Slots slots_;
 };
 

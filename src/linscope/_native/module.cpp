@@ -81,8 +81,6 @@ nb::dict scan(Scanner &scanner, nb::handle buffer, size_t start) {
     samples["time"] = array_of(std::move(s.time));
     samples["address"] = array_of(std::move(s.address));
     samples["weight"] = array_of(std::move(s.weight));
-    samples["instruction"] = array_of(std::move(s.instruction));
-    samples["identifier"] = array_of(std::move(s.identifier));
     samples["pid"] = array_of(std::move(s.pid));
     samples["tid"] = array_of(std::move(s.tid));
     samples["cpu"] = array_of(std::move(s.cpu));
@@ -110,14 +108,14 @@ nb::dict scan(Scanner &scanner, nb::handle buffer, size_t start) {
 }
 
 nb::tuple stacks(const Scanner &scanner) {
-    const auto &nodes = scanner.stacks().nodes();
-    std::vector<uint32_t> parent(nodes.size());
-    std::vector<uint64_t> address(nodes.size());
-    std::vector<uint8_t> kind(nodes.size());
-    for (size_t i = 0; i < nodes.size(); i++) {
-        parent[i] = nodes[i].parent;
-        address[i] = nodes[i].label;
-        kind[i] = static_cast<uint8_t>(nodes[i].kind);
+    const Tree &tree = scanner.stacks();
+    std::vector<uint32_t> parent(tree.size());
+    std::vector<uint64_t> address(tree.size());
+    std::vector<uint8_t> kind(tree.size());
+    for (size_t i = 0; i < tree.size(); i++) {
+        parent[i] = tree.node(i).parent;
+        address[i] = tree.node(i).label;
+        kind[i] = tree.kind(i);
     }
     return nb::make_tuple(array_of(std::move(parent)), array_of(std::move(address)), array_of(std::move(kind)));
 }

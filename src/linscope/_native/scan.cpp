@@ -17,7 +17,8 @@ constexpr uint32_t RECORD_SAMPLE = 9, RECORD_CALLCHAIN_DEFERRED = 22, FIRST_TOOL
 constexpr uint16_t CPUMODE_MASK = 7, CPUMODE_KERNEL = 1, CPUMODE_USER = 2, CPUMODE_HYPERVISOR = 3,
                    CPUMODE_GUEST_KERNEL = 4, CPUMODE_GUEST_USER = 5;
 // enum perf_callchain_context, as negative numbers
-constexpr int64_t CONTEXT_MAX = -4095, CONTEXT_HV = -32, CONTEXT_KERNEL = -128, CONTEXT_USER = -512,
+constexpr uint64_t CONTEXT_MAX = static_cast<uint64_t>(-4095);
+constexpr int64_t CONTEXT_HV = -32, CONTEXT_KERNEL = -128, CONTEXT_USER = -512,
                   CONTEXT_USER_DEFERRED = -640, CONTEXT_GUEST = -2048, CONTEXT_GUEST_KERNEL = -2176,
                   CONTEXT_GUEST_USER = -2560;
 constexpr uint32_t EXACT = 8; // kind bit: the address is that of the instruction, not of the one after a call
@@ -125,9 +126,9 @@ ScanResult Scanner::scan(const uint8_t *data, size_t size) {
 bool Scanner::sample(Cursor record, uint16_t misc, const uint8_t *base, SampleColumns &out) {
     const uint8_t *start = record.at();
     uint16_t event = event_of_sample(record);
-    uint64_t instruction = 0, time = 0, address = 0, identifier = 0, raw_offset = 0;
+    uint64_t instruction = 0, time = 0, address = 0, raw_offset = 0;
     uint32_t pid = 0, tid = 0, cpu = 0xFFFFFFFFu, raw_size = 0, stack = 0;
-    uint64_t weight = 0, cookie = 0;
+    uint64_t weight = 0;
     if (event == kNoEvent) {
         if (layouts_.empty()) {
             return false;
@@ -136,7 +137,7 @@ bool Scanner::sample(Cursor record, uint16_t misc, const uint8_t *base, SampleCo
         const Layout &layout = layouts_[event];
         uint64_t type = layout.sample_type;
         weight = layout.default_period;
-        if (type & IDENTIFIER) identifier = record.u64();
+        if (type & IDENTIFIER) record.skip(8);
         if (type & IP) instruction = record.u64();
         if (type & TID) {
             pid = record.u32();
@@ -144,7 +145,7 @@ bool Scanner::sample(Cursor record, uint16_t misc, const uint8_t *base, SampleCo
         }
         if (type & TIME) time = record.u64();
         if (type & ADDR) address = record.u64();
-        if (type & ID) identifier = record.u64();
+        if (type & ID) record.skip(8);
         if (type & STREAM_ID) record.skip(8);
         if (type & CPU) {
             cpu = record.u32();
@@ -152,15 +153,9 @@ bool Scanner::sample(Cursor record, uint16_t misc, const uint8_t *base, SampleCo
         }
         if (type & PERIOD) weight = record.u64();
         if (type & READ) skip_read_values(record, layout.read_format);
-        frames_.clear();
-        if (type & CALLCHAIN) {
-            uint64_t length = record.u64();
-            if (!chain(record, length, cookie)) {
-                return false;
-            }
-        }
-        if (frames_.empty() && (type & IP)) {
-            frames_.push_back({instruction, static_cast<uint32_t>(misc & CPUMODE_MASK) | EXACT});
+        chain_.words.clear();
+        if ((type & CALLCHAIN) && !read_words(record, record.u64())) {
+            return false;
         }
         if (type & RAW) {
             raw_size = record.u32();
@@ -170,16 +165,22 @@ bool Scanner::sample(Cursor record, uint16_t misc, const uint8_t *base, SampleCo
         if (!record.ok()) {
             return false;
         }
-        stack = intern_frames();
-        if (cookie != 0) {
-            deferred_[cookie].push_back({samples_seen_, frames_});
+        if (chain_.words.empty() && (type & IP)) {
+            chain_.words.push_back(instruction);
+            chain_.nodes.resize(1);
+            chain_.kinds.assign(1, static_cast<uint8_t>((misc & CPUMODE_MASK) | EXACT));
+            stack = intern_chain();
+        } else if (!chain_.words.empty()) {
+            uint64_t cookie = set_kinds();
+            if (cookie != 0) {
+                deferred_[cookie].push_back({samples_seen_, chain_.words});
+            }
+            stack = intern_chain();
         }
     }
     out.time.push_back(time);
     out.address.push_back(address);
     out.weight.push_back(weight);
-    out.instruction.push_back(instruction);
-    out.identifier.push_back(identifier);
     out.pid.push_back(pid);
     out.tid.push_back(tid);
     out.cpu.push_back(cpu);
@@ -193,59 +194,71 @@ bool Scanner::sample(Cursor record, uint16_t misc, const uint8_t *base, SampleCo
     return true;
 }
 
-bool Scanner::chain(Cursor &record, uint64_t length, uint64_t &cookie) {
+bool Scanner::read_words(Cursor &record, uint64_t length) {
     if (length > record.left() / 8) {
         return false;
     }
-    uint32_t mode = CPUMODE_USER;
-    bool first = true;
-    for (uint64_t i = 0; i < length; i++) {
-        uint64_t address = record.u64();
-        int64_t context = static_cast<int64_t>(address);
-        if (context >= CONTEXT_MAX && context < 0) {
-            first = true;
-            switch (context) {
-            case CONTEXT_HV: mode = CPUMODE_HYPERVISOR; break;
-            case CONTEXT_KERNEL: mode = CPUMODE_KERNEL; break;
-            case CONTEXT_USER: mode = CPUMODE_USER; break;
-            case CONTEXT_GUEST:
-            case CONTEXT_GUEST_KERNEL: mode = CPUMODE_GUEST_KERNEL; break;
-            case CONTEXT_GUEST_USER: mode = CPUMODE_GUEST_USER; break;
-            case CONTEXT_USER_DEFERRED:
-                if (i + 1 < length) { // the cookie of the PERF_RECORD_CALLCHAIN_DEFERRED to come
-                    cookie = record.u64();
-                    i++;
-                }
-                break;
-            default: // a context that we do not know: what follows cannot be told apart, take no more of it
-                record.skip_words(length - i - 1);
-                return record.ok();
-            }
+    chain_.words.resize(length);
+    std::memcpy(chain_.words.data(), record.at(), length * 8);
+    record.skip_words(length);
+    if (swap_) {
+        for (uint64_t &word : chain_.words) {
+            word = __builtin_bswap64(word);
+        }
+    }
+    return true;
+}
+
+uint64_t Scanner::set_kinds() {
+    size_t count = chain_.words.size();
+    chain_.kinds.resize(count);
+    chain_.nodes.resize(count);
+    uint8_t mode = CPUMODE_USER;
+    uint8_t exact = EXACT;
+    uint64_t cookie = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t word = chain_.words[i];
+        if (word < CONTEXT_MAX) {
+            chain_.kinds[i] = mode | exact;
+            exact = 0;
             continue;
         }
-        frames_.push_back({address, mode | (first ? EXACT : 0u)});
-        first = false;
+        chain_.kinds[i] = 0;
+        exact = EXACT;
+        switch (static_cast<int64_t>(word)) {
+        case CONTEXT_HV: mode = CPUMODE_HYPERVISOR; break;
+        case CONTEXT_KERNEL: mode = CPUMODE_KERNEL; break;
+        case CONTEXT_USER: mode = CPUMODE_USER; break;
+        case CONTEXT_GUEST:
+        case CONTEXT_GUEST_KERNEL: mode = CPUMODE_GUEST_KERNEL; break;
+        case CONTEXT_GUEST_USER: mode = CPUMODE_GUEST_USER; break;
+        case CONTEXT_USER_DEFERRED:
+            if (i + 1 < count) { // the cookie of the PERF_RECORD_CALLCHAIN_DEFERRED to come
+                cookie = chain_.words[++i];
+                chain_.kinds[i] = 0;
+            }
+            break;
+        default: // a context that we do not know: what follows cannot be told apart, take no more of it
+            std::fill(chain_.kinds.begin() + static_cast<ptrdiff_t>(i), chain_.kinds.end(), uint8_t{0});
+            return cookie;
+        }
     }
-    return record.ok();
+    return cookie;
 }
 
 void Scanner::completed_chain(Cursor record) {
     uint64_t cookie = record.u64();
     uint64_t length = record.u64();
     auto found = deferred_.find(cookie);
-    if (!record.ok() || found == deferred_.end()) {
+    if (!record.ok() || found == deferred_.end() || !read_words(record, length)) {
         return;
     }
-    frames_.clear();
-    uint64_t ignored = 0;
-    if (!chain(record, length, ignored)) {
-        return;
-    }
-    std::vector<Frame> user = frames_;
-    for (const Deferred &sample : found->second) {
-        frames_ = sample.kernel;
-        frames_.insert(frames_.end(), user.begin(), user.end());
-        completed_.emplace_back(sample.sample, intern_frames());
+    std::vector<uint64_t> user = chain_.words;
+    for (Deferred &sample : found->second) {
+        chain_.words.swap(sample.words);
+        chain_.words.insert(chain_.words.end(), user.begin(), user.end());
+        set_kinds();
+        completed_.emplace_back(sample.sample, intern_chain());
     }
     deferred_.erase(found);
 }
@@ -256,29 +269,40 @@ std::vector<std::pair<uint64_t, uint32_t>> Scanner::take_completed() {
     return taken;
 }
 
-// Chains of one CPU follow one another and share their outer part: walk from the root, and only look up nodes where
-// the chain leaves that of the sample before.
-uint32_t Scanner::intern_frames() {
-    size_t count = frames_.size();
+// Chains that follow one another share their outer part: walk from the root, and only look up nodes from where the
+// chain leaves that of the sample before.  Returns the node of the leaf, and leaves chain_ as last_.
+uint32_t Scanner::intern_chain() {
+    size_t count = chain_.words.size(), last_count = last_.words.size();
+    size_t comparable = std::min(count, last_count);
+    const uint64_t *ours = chain_.words.data() + count, *theirs = last_.words.data() + last_count;
+    const uint8_t *our_kinds = chain_.kinds.data() + count, *their_kinds = last_.kinds.data() + last_count;
     size_t same = 0;
-    size_t comparable = std::min(count, last_frames_.size());
-    while (same < comparable) {
-        const Frame &ours = frames_[count - 1 - same];
-        const Frame &theirs = last_frames_[same];
-        if (ours.address != theirs.address || ours.kind != theirs.kind) {
-            break;
-        }
+    while (same < comparable && ours[-1 - static_cast<ptrdiff_t>(same)] == theirs[-1 - static_cast<ptrdiff_t>(same)] &&
+           our_kinds[-1 - static_cast<ptrdiff_t>(same)] == their_kinds[-1 - static_cast<ptrdiff_t>(same)]) {
         same++;
     }
-    last_frames_.resize(count);
-    last_nodes_.resize(count);
-    uint32_t node = same ? last_nodes_[same - 1] : 0;
-    for (size_t i = same; i < count; i++) {
-        const Frame &frame = frames_[count - 1 - i];
-        node = stacks_.child(node, frame.address, frame.kind);
-        last_frames_[i] = frame;
-        last_nodes_[i] = node;
+    std::copy(last_.nodes.end() - static_cast<ptrdiff_t>(same), last_.nodes.end(),
+              chain_.nodes.end() - static_cast<ptrdiff_t>(same));
+    uint32_t node = same ? chain_.nodes[count - same] : 0;
+    uint32_t hash = stacks_.hash(node);
+    hashes_.resize(count);
+    for (size_t i = count - same; i-- > 0;) {
+        if (chain_.kinds[i] != 0) {
+            hash = Tree::child_hash(hash, chain_.words[i], chain_.kinds[i]);
+            stacks_.prefetch_slot(hash);
+        }
+        hashes_[i] = hash;
     }
+    for (size_t i = count - same; i-- > 0;) {
+        stacks_.prefetch_node(hashes_[i]);
+    }
+    for (size_t i = count - same; i-- > 0;) {
+        if (chain_.kinds[i] != 0) {
+            node = stacks_.child(node, chain_.words[i], chain_.kinds[i], hashes_[i]);
+        }
+        chain_.nodes[i] = node;
+    }
+    std::swap(chain_, last_);
     return node;
 }
 

@@ -21,7 +21,7 @@ struct Layout {
 };
 
 struct SampleColumns {
-    std::vector<uint64_t> time, address, weight, instruction, identifier;
+    std::vector<uint64_t> time, address, weight;
     std::vector<uint32_t> pid, tid, cpu, stack, offset, raw_offset, raw_size;
     std::vector<uint16_t> event, misc;
 };
@@ -55,22 +55,24 @@ class Scanner {
     void set_layouts(std::vector<Layout> layouts, std::unordered_map<uint64_t, uint16_t> ids);
 
   private:
-    struct Frame {
-        uint64_t address;
-        uint32_t kind;
+    // A chain as recorded, leaf first, with its markers; the node and kind that each word led to.
+    struct Chain {
+        std::vector<uint64_t> words;
+        std::vector<uint32_t> nodes; // of a marker: that of the word before it on the way from the root
+        std::vector<uint8_t> kinds;  // 0 for markers
     };
     struct Deferred {
         uint64_t sample;
-        std::vector<Frame> kernel;
+        std::vector<uint64_t> words;
     };
 
     uint16_t event_of_sample(Cursor record) const;
     bool sample(Cursor record, uint16_t misc, const uint8_t *base, SampleColumns &out);
     void trailer(const uint8_t *body, size_t size, OtherColumns &out) const;
-    bool chain(Cursor &record, uint64_t length, uint64_t &cookie);
+    bool read_words(Cursor &record, uint64_t length);
     void completed_chain(Cursor record);
-    uint32_t intern_frames();
-    uint32_t intern_chain(const std::vector<Frame> &frames);
+    uint64_t set_kinds(); // of chain_; returns the cookie of a deferred user part, or 0
+    uint32_t intern_chain();
 
     std::vector<Layout> layouts_;
     std::unordered_map<uint64_t, uint16_t> ids_;
@@ -78,9 +80,9 @@ class Scanner {
     int sample_id_word_ = -1; // word of the id in a sample, from its start; -1: none
     int trailer_id_word_ = -1; // word of the id in other records, from their end
     Tree stacks_;
-    std::vector<Frame> frames_;               // of the sample at hand, leaf first
-    std::vector<Frame> last_frames_;          // of the sample before, root first,
-    std::vector<uint32_t> last_nodes_;        // and the node of each
+    Chain chain_; // of the sample at hand
+    Chain last_;  // of the sample before
+    std::vector<uint32_t> hashes_;
     std::unordered_map<uint64_t, std::vector<Deferred>> deferred_; // by cookie
     std::vector<std::pair<uint64_t, uint32_t>> completed_;
     uint64_t samples_seen_ = 0;

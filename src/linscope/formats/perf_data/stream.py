@@ -15,12 +15,12 @@ from linscope.abi import perf_file as pf
 from linscope.binfmt.perf_records import Scanned, Scanner
 from linscope.errors import FormatError, InputError, UnsupportedError
 
-CHUNK_SIZE = 8 << 20  # bytes read at once
+CHUNK_SIZE = 2 << 20  # bytes read at once; what is scanned is still in the cache then
 _MAX_UNPACKED = 256 << 20  # bytes of tracing data, or that one compressed record may become; perf's are far smaller
 
 
 class Chunk(NamedTuple):
-    """Scanned records and the bytes that their offsets point into (add `base`)."""
+    """Scanned records and the bytes that their offsets point into (add `base`); valid until the next one is asked for."""
 
     buffer: memoryview
     base: int  # where the scan began in buffer
@@ -109,10 +109,8 @@ class RecordStream:
                 filled = 0
             elif used:
                 self._position += used
-                rest = bytes(buffer[used:filled])
-                buffer = bytearray(self.chunk_size)  # yielded chunks may still refer to the old one
-                buffer[: len(rest)] = rest
-                filled = len(rest)
+                buffer[: filled - used] = buffer[used:filled]
+                filled -= used
             elif filled == len(buffer):  # one record (with what follows it) is larger than a chunk
                 buffer = buffer + bytes(len(buffer))
         if filled and self.problem is None:
