@@ -117,7 +117,7 @@ class _Recorder:
             int
         ] = []  # sizes of the data after the last rounds, to go back to on a full disk
         self.compressor: Compressor | None = None
-        self.full: OutputError | None = None
+        self.full = False
         self.total_written = 0
         self.stop = _Stop()
 
@@ -227,23 +227,30 @@ class _Recorder:
             ) from error
         self.writer = Writer(fd, path, pipe)
         self.paths.append(path)
-        self.writer.start(finish.packed_attrs(self.rings))
-        if self.options.compression_level:
-            from linscope.session.compress import compressor
 
-            self.compressor = compressor(self.options.compression_level)
-            self.features[pf.HEADER_COMPRESSED] = finish.compressed_section(
-                self.options.compression_level, self.rings.smallest_ring
-            )
-        self.writer.write(self.synthesized + self.history)
-        if pipe:
+    def _start_file(self) -> None:
+        """Header, what was before, and the sections that do not depend on the samples.
+
+        Reading those takes some milliseconds, in which the workload already runs: the rings hold its events.
+        """
+        assert self.writer is not None
+        if not self.features:
             self._load_features()
+        self.writer.start(finish.packed_attrs(self.rings), self.features)
+        if self.writer.pipe:
             self._write_pipe_features()
+        self.writer.write(self.synthesized + self.history)
+        self.writer.checkpoint()
 
     def _load_features(self) -> None:
-        """Read what the sections say of machine and events; done while the workload already runs."""
         tracefs = self.catalog.tracefs if any(e.tracepoint for e in self.rings.events) else ""
-        self.features.update(finish.static_features(self.rings, self.options, tracefs))
+        self.features = finish.static_features(self.rings, self.options, tracefs)
+        level = self.options.compression_level
+        if level:
+            from linscope.session.compress import compressor
+
+            self.compressor = compressor(level)
+            self.features[pf.HEADER_COMPRESSED] = finish.compressed_section(level, self.rings.smallest_ring)
 
     def _write_pipe_features(self) -> None:
         assert self.writer is not None
@@ -266,8 +273,7 @@ class _Recorder:
         begin = time.monotonic()
         if self.workload is not None:
             self.workload.start()
-        if not self.features or self.features.keys() == {pf.HEADER_COMPRESSED}:
-            self._load_features()
+        self._start_file()
         try:
             self._loop(begin)
             self.rings.disable()
@@ -275,7 +281,7 @@ class _Recorder:
             if self.first_sample == 0:
                 self._find_first_sample()
         except OutputError as error:
-            self.full = error
+            self.full = True
             self.rings.disable()
             self.notes.append(f"stopped early: {error.what}: {error.why}")
         if self.workload is not None:
@@ -304,7 +310,6 @@ class _Recorder:
                 self._drain()
                 now = time.monotonic()
                 if now >= flush_at:
-                    self._checkpoint()
                     flush_at = now + _FLUSH_SECONDS
                 for fd, mask in ready:
                     if fd == self.stop.read_fd or (self.workload is not None and fd == self.workload.pidfd):
@@ -334,6 +339,7 @@ class _Recorder:
     def _drain(self) -> None:
         assert self.writer is not None
         if self.rings.drain(self.writer, self.compressor):
+            self.writer.checkpoint()
             self.boundaries = [*self.boundaries[-63:], self.writer.written]
             if self.first_sample == 0:
                 self._find_first_sample()
@@ -349,10 +355,6 @@ class _Recorder:
                 firsts.append(moment)
                 break
         self.first_sample = min(firsts, default=0)
-
-    def _checkpoint(self) -> None:
-        assert self.writer is not None
-        self.writer.checkpoint(self.features)
 
     def _size_is_up(self) -> bool:
         assert self.writer is not None
@@ -379,6 +381,7 @@ class _Recorder:
         self.first_sample = 0
         self.boundaries = []
         self._begin_file()
+        self._start_file()
 
     def _sideband_since_switch(self) -> list[bytes]:
         assert self.writer is not None
@@ -393,7 +396,7 @@ class _Recorder:
         lost = sum(count for _event, _id, count in losses)
         if lost:
             self.notes.append(f"{lost} records lost: the rings were full (-m with more, or a lower rate)")
-            if self.full is None:
+            if not self.full:
                 self.writer.write(finish.lost_records(losses))
         status = self.workload.wait() if self.workload is not None else 0
         self._complete(self.writer)
@@ -414,7 +417,7 @@ class _Recorder:
             content = finish.build_id_section([], files, self.modules, self._samples_kernel())
             writer.write([_as_build_id_records(content)])
             return
-        sections = dict(self.features)
+        sections: dict[int, bytes] = {}
         if self.compressor is None:
             times = finish.sample_times(writer, self.rings, self.first_sample)
             if times:
@@ -429,7 +432,7 @@ class _Recorder:
                 return
             except OutputError:
                 if not self.boundaries:
-                    writer.checkpoint({})
+                    writer.checkpoint()
                     return
                 writer.discard_tail(min(self.boundaries.pop(), writer.written))
 
@@ -444,6 +447,7 @@ class _Recorder:
         if self.writer is not None:
             os.close(self.writer.fd)
         if self.workload is not None:
+            self.workload.terminate()
             self.workload.close()
         self.stop.close()
 

@@ -241,7 +241,7 @@ def stat(command: Sequence[str] | None, options: StatOptions) -> StatResult:
     Raises as ``record`` does.  SIGINT (KeyboardInterrupt) ends counting; what was counted is returned.
     """
     runs: list[_Run] = []
-    session, elapsed = None, 0
+    last: _Session | None = None
     for _ in range(max(options.repeat, 1)):
         with _Session(command, options) as session:
             begin = session.start()
@@ -251,16 +251,17 @@ def stat(command: Sequence[str] | None, options: StatOptions) -> StatResult:
             except KeyboardInterrupt:
                 session.opener.notes.append("interrupted")
             runs.append(session.stop(begin))
-    assert session is not None
+            last = session
+    assert last is not None
     elapsed = sum(run.elapsed_ns for run in runs) // len(runs)
     readings = [run.readings for run in runs]
     return StatResult(
-        counts=tuple(_counts(session.counters, readings, elapsed, options, elapsed)),
+        counts=tuple(_counts(last.counters, readings, elapsed, options, elapsed)),
         elapsed_ns=elapsed,
         user_seconds=sum(run.user_seconds for run in runs) / len(runs),
         system_seconds=sum(run.system_seconds for run in runs) / len(runs),
         exit_status=runs[-1].status,
-        notes=tuple(session.opener.notes),
+        notes=tuple(last.opener.notes),
     )
 
 

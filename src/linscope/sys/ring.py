@@ -50,10 +50,13 @@ class Ring:
         self._control[MMAP_PAGE_DATA_TAIL // 8] = self.tail
 
     def close(self) -> None:
-        """Unmap; slices from ``pending`` must have been released."""
-        self._control.release()
-        self._data.release()
-        self._map.close()
+        """Unmap; when slices from ``pending`` are still held, as soon as the last of them goes."""
+        try:
+            self._control.release()
+            self._data.release()
+            self._map.close()
+        except BufferError:
+            del self._control, self._data, self._map
 
 
 def open_ring(fd: int, data_size: int) -> Ring:

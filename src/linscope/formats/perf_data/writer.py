@@ -1,8 +1,8 @@
 """Write a perf.data file while it is being recorded.
 
-The header and the attrs come first, with the size of the data so far, so that a file whose writer was
-killed opens
-up to the last flush; ``finish`` adds the feature sections.  Layout: linscope.abi.perf_file.
+Header, attrs and the sections known from the start come first; each ``checkpoint`` puts the table of
+sections behind the data and its place into the header, so that a file whose writer was killed opens up to
+the last one.  Layout: linscope.abi.perf_file.
 """
 
 from __future__ import annotations
@@ -38,13 +38,14 @@ class Writer:
         self.written = 0
         self._attrs: list[tuple[bytes, Sequence[int]]] = []
         self._header_sections = (0, 0, 0)
+        self._features: dict[int, tuple[int, int]] = {}  # bit -> (offset, size), of what start wrote
         self._features_stand = False
 
-    def start(self, attrs: list[tuple[bytes, Sequence[int]]]) -> None:
-        """Write header and attrs.  attrs: packed perf_event_attr (one size for all) and the ids of its
-        descriptors.
+    def start(self, attrs: list[tuple[bytes, Sequence[int]]], features: dict[int, bytes]) -> None:
+        """Write header, attrs and the feature sections that are known from the start.
 
-        Raises OutputError.
+        attrs: packed perf_event_attr (one size for all) and the ids of its descriptors.
+        features: bit -> content.  Raises OutputError.
         """
         self._attrs = attrs
         if self.pipe:
@@ -63,8 +64,13 @@ class Writer:
             table.append(attr + _SECTION.pack(ids_offset, len(ids) * 8))
             ids_offset += len(ids) * 8
         self._header_sections = (entry_size, attrs_offset, entry_size * len(attrs))
-        self.data_offset = attrs_offset + entry_size * len(attrs)
-        self._write_all([self._header(0), ids_blob, *table])
+        offset = attrs_offset + entry_size * len(attrs)
+        for bit, content in features.items():
+            self._features[bit] = (offset, len(content))
+            offset += len(content)
+        padding = bytes(-offset % 8)
+        self.data_offset = offset + len(padding)
+        self._write_all([self._header(0), ids_blob, *table, *features.values(), padding])
 
     def _header(self, features: int) -> bytes:
         entry_size, attrs_offset, attrs_size = self._header_sections
@@ -109,30 +115,29 @@ class Writer:
             next_step="free some space, or name another place with -o, or limit it with --max-size",
         )
 
-    def checkpoint(self, features: dict[int, bytes]) -> None:
-        """Make the file whole up to here: sections behind the data, sizes in the header.  Raises OutputError.
+    def checkpoint(self, features: dict[int, bytes] | None = None) -> None:
+        """Make the file whole up to here: the table of sections behind the data, sizes in the header.
 
-        The next ``write`` goes over the sections; until the next checkpoint the header says there are none.
-        A pipe has no sections: the caller writes what it wants of them as records.
+        features: more sections (bit -> content), to go behind the table.  The next ``write`` goes over both;
+        from then to the next checkpoint the header says there are no sections.  A pipe has none.
+        Raises OutputError.
         """
         if self.pipe:
             return
-        table, contents, mask = [], [], 0
         end = self.data_offset + self.written
-        offset = end + pf.SECTION_SIZE * len(features)
-        for bit in sorted(features):
-            content = features[bit]
-            table.append(_SECTION.pack(offset, len(content)))
-            contents.append(content)
+        places = dict(self._features)
+        offset = end + pf.SECTION_SIZE * len(places.keys() | (features or {}).keys())
+        for bit, content in (features or {}).items():
+            places[bit] = (offset, len(content))
             offset += len(content)
-            mask |= 1 << bit
+        tail = b"".join(_SECTION.pack(*places[bit]) for bit in sorted(places))
         try:
-            self._pwrite_all(b"".join(table + contents), end)
+            self._pwrite_all(tail + b"".join((features or {}).values()), end)
             os.ftruncate(self.fd, offset)
-            os.pwrite(self.fd, self._header(mask), 0)
+            os.pwrite(self.fd, self._header(sum(1 << bit for bit in places)), 0)
         except OSError as error:
             raise self._error(error) from error
-        self._features_stand = bool(mask)
+        self._features_stand = bool(places)
 
     def _pwrite_all(self, data: bytes, offset: int) -> None:
         view = memoryview(data)
