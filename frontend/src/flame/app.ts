@@ -301,7 +301,9 @@ export class App {
       found.replaceChildren();
       return;
     }
-    const { nodes, weight, frames } = this.tree.match(this.marked);
+    const { nodes, weight: shown, frames } = this.tree.match(this.marked);
+    // a reversed tree may not reach the outermost callers: the share is that of whole stacks
+    const weight = this.state.reversed ? this.forward.tree.match(this.marked).weight : shown;
     this.view.matches = nodes;
     const share = document.createElement("b");
     share.textContent = formatShare(weight, this.tree.total[0]!);

@@ -1,4 +1,5 @@
-// Draws one layout on a canvas as tall as the visible part; everything narrower than half a pixel is left out.
+// Draws one layout on a canvas as tall as the visible part. Frames narrower than half a pixel are left out, but
+// where they stand side by side one of them is drawn for each half pixel, so that no weight looks like a hole.
 
 import type { Colors } from "./color";
 import type { Layout } from "./tree";
@@ -27,6 +28,22 @@ const DIM = 1;
 const FADED = 2;
 const ALPHA = [1, 0.45, 0.32];
 const FONT = "12px system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif";
+
+/** Weight of frames that stand side by side without a gap. */
+class Run {
+  private weight = 0;
+  private end = -1;
+
+  add(at: number, weight: number): number {
+    this.weight = at === this.end ? this.weight + weight : weight;
+    this.end = at + weight;
+    return this.weight;
+  }
+
+  clear(): void {
+    this.weight = 0;
+  }
+}
 
 export class Painter {
   width = 0; // CSS pixels
@@ -67,11 +84,12 @@ export class Painter {
     let level = tree.depth[zoom]!;
     for (let shown = true; shown && level + 1 < tree.levels; ) {
       shown = false;
+      const run = new Run();
       const end = start[level + 2]!;
       for (let i = Math.max(layout.search(level + 1, from), start[level + 1]!); i < end; i++) {
         const node = nodes[i]!;
         if (x[node]! >= to) break;
-        if (tree.total[node]! >= least && x[node]! >= from) {
+        if (x[node]! >= from && (tree.total[node]! >= least || run.add(x[node]!, tree.total[node]!) >= least)) {
           shown = true;
           break;
         }
@@ -142,13 +160,16 @@ export class Painter {
       const top = Math.round(cssTop * ratio);
       const above = level < depth[zoom]!;
       const last = start[level + 1]!;
+      const run = new Run();
       let drawn = 0; // device pixels of this row that are filled
       for (let i = Math.max(layout.search(level, from), start[level]!); i < last; i++) {
         const node = nodes[i]!;
         const weight = total[node]!;
         const at = x[node]!;
         if (at >= to) break;
-        if (weight < least || at + weight <= from) continue;
+        if (at + weight <= from) continue;
+        if (weight < least && run.add(at, weight) < least) continue;
+        run.clear();
         // whole pixels: crisp, and several frames in one pixel are one rectangle
         const found = matches !== null && matches[node] === 1; // never hidden by a neighbor
         const pixel = Math.round((at - from) * scale);

@@ -4,10 +4,11 @@ import type { Profile } from "./data";
 
 export type Order = "name" | "weight";
 
-/** Below this share of the whole a reversed tree is not divided further: it would never be seen. */
+/** A reversed tree that has so many nodes divides only what has more than REVERSED_SHARE of the whole ... */
+const REVERSED_MANY = 300_000;
 const REVERSED_SHARE = 1 / 20000;
-/** Nor is it when it has so many nodes, which takes stacks of thousands of frames. */
-const REVERSED_NODES = 2_000_000;
+/** ... and one with so many nodes nothing at all. */
+const REVERSED_MOST = 2_000_000;
 
 export interface FunctionRow {
   name: number;
@@ -61,7 +62,6 @@ export class Tree {
     const parents = [-1];
     const names = [name[0]!];
     const selfs = [self[0]!];
-    const floor = total[0]! * REVERSED_SHARE;
     const sums: number[] = [total[0]!];
     let stacks = cursor.length;
     const found = new Map<number, number>();
@@ -83,10 +83,12 @@ export class Tree {
         sums[node]! += weight[i]!;
       }
       let kept = 0;
+      const count = parents.length;
+      const floor = count > REVERSED_MOST ? Infinity : count > REVERSED_MANY ? total[0]! * REVERSED_SHARE : 0;
       for (let i = 0; i < stacks; i++) {
         const node = group[i]!;
         const above = parent[cursor[i]!]!;
-        if (above <= 0 || sums[node]! < floor || parents.length > REVERSED_NODES) {
+        if (above <= 0 || sums[node]! < floor) {
           selfs[node]! += weight[i]!;
           continue;
         }
