@@ -88,6 +88,12 @@ def test_what_is_not_elf() -> None:
             ElfFile(data)
 
 
+def test_devices_and_folders_are_not_opened(tmp_path: Path) -> None:
+    for path in ("/dev/null", str(tmp_path)):
+        with pytest.raises(FormatError, match="not a regular file"):
+            ElfFile(path)
+
+
 def test_huge_counts_are_refused_before_memory_is_taken() -> None:
     image = bytearray(write_elf([Symbol("f", 0x401000, 4)]))
     image[60:62] = bytes(2)  # e_shnum 0: the count is in section 0

@@ -139,6 +139,9 @@ def test_not_a_file(tmp_path: Path, search: SearchPath) -> None:
     for name in ("pipe", "empty", "proc", "missing"):
         assert len(mine.table(ObjectKey(str(tmp_path / name)))[0]) == 0
     assert len(mine.notes) == 4
+    os.mkfifo(tmp_path / "perf-7.map")
+    assert len(mine.table(ObjectKey("//anon", kind="jit", pid=7))[0]) == 0
+    assert mine.notes[4] == f"{tmp_path}/perf-7.map is not a regular file: not used"
     assert len(mine.table(ObjectKey("//anon", kind="anon"))[0]) == 0
     assert len(mine.table(ObjectKey("[heap]"))[0]) == 0
 

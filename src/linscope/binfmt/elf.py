@@ -8,8 +8,10 @@ Source: gABI (System V Application Binary Interface), chapters 4 and 5; /usr/inc
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -86,7 +88,9 @@ class ElfFile:
         self._image: bytes | None = None
         self._fd = -1
         if isinstance(source, str):
-            # O_NONBLOCK: a FIFO that lies where the file was must not hang us
+            # the path may come from a recording: opening a device can do things, opening a FIFO can hang
+            if not stat.S_ISREG(Path(source).stat().st_mode):
+                raise FormatError("not a regular file", where=source)
             self._fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             self.size = os.fstat(self._fd).st_size
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import lzma
 import os
+import stat
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -218,6 +219,8 @@ def module_name(path: str) -> str:
 
 def _module_image(path: str) -> bytes:
     """A .ko file's ELF image, unpacked.  Raises OSError, FormatError when it is damaged or beyond 256 MiB."""
+    if not stat.S_ISREG(Path(path).stat().st_mode):
+        raise FormatError("not a regular file", where=path)
     with open(path, "rb") as file:
         head = file.read(6)
         file.seek(0)

@@ -8,6 +8,7 @@ counts.
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,8 @@ def read_perf_map(path: str, owners: set[int]) -> tuple[SymbolTable, str]:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            return empty_table(), f"{path} is not a regular file: not used"
         if status.st_uid not in owners:
             return (
                 empty_table(),
