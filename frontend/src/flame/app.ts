@@ -272,7 +272,7 @@ export class App {
     this.search.value = text;
     this.showControls();
     this.markNames();
-    this.table.filter(this.marked);
+    if (this.state.table) this.table.filter(this.marked); // else when it is opened
     this.showMatches();
     this.remember("replaceState");
     this.draw();
