@@ -1,8 +1,8 @@
 """Event descriptions as people type them (`-e`) -> perf_event_attr.
 
 The grammar is perf's (perf-list(1), perf-record(1)): `cycles:u`, `L1-dcache-load-misses`,
-`sched:sched_switch`, `sched:*`, `r1a8`, `cpu/event=0x3c,umask=0/`, `cycles/period=1000,name=x/`, `mem:0x1000/8:rw`,
-`{a,b}:S`, lists by comma.
+`sched:sched_switch`, `sched:*`, `r1a8`, `cpu/event=0x3c,umask=0/`, `cycles/period=1000,name=x/`,
+`mem:0x1000/8:rw`, `{a,b}:S`, lists by comma.
 """
 
 from __future__ import annotations
