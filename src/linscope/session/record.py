@@ -65,6 +65,8 @@ def _check(command: Sequence[str] | None, options: RecordOptions) -> None:
         )
     if options.frequency is not None and options.period is not None:
         raise UsageError("frequency and period exclude each other", next_step="give -F or -c")
+    if options.output == "-" and sys.stdout.isatty():
+        raise UsageError("a recording is no text for a terminal", next_step="-o FILE, or -o - into a pipe")
     if options.pids and options.system_wide:
         raise UsageError("a process and the whole system exclude each other", next_step="give -p or -a")
 
