@@ -10,9 +10,10 @@ Importing this package loads nothing heavy; names are imported when first used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
+    from typing import Any
+
     from linscope.analysis.filters import Filter as Filter
     from linscope.api import open as open
     from linscope.api import record as record

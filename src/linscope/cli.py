@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 from linscope.commands import COMMANDS
 from linscope.errors import LinscopeError, OutputError, UsageError
 
+TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
+    from typing import Any
 
     from linscope.contracts import Command
     from linscope.picture.rows import Rows
@@ -43,6 +44,9 @@ def _threads_left() -> bool:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns the exit code."""
+    os.environ.setdefault(
+        "OPENBLAS_NUM_THREADS", "1"
+    )  # numpy's threads would spin, and we have no use for them
     try:
         return _run(list(arguments))
     except LinscopeError as error:
@@ -79,8 +83,8 @@ def _run(arguments: list[str]) -> int:
     result = command.run(parsed)
     if result is None or isinstance(result, int):
         return result or 0
-    _write(result, parsed)
-    return 0
+    _write(result, parsed if command.formats else None)
+    return result.exit_code() if result.exit_code else 0
 
 
 def _help() -> str:
@@ -92,7 +96,7 @@ def _help() -> str:
         "",
         *(f"  {name:<{width}}  {entry.summary}" for name, entry in COMMANDS.entries.items()),
         "",
-        "  linscope flame -o flame.html -- python3 app.py    where its time goes, as a picture",
+        "  linscope flame -o flame.html -- python3 app.py    see where its time goes",
         "  linscope COMMAND --help                           arguments and examples",
         "",
     ]
@@ -111,14 +115,20 @@ def _parse(name: str, command: Command, arguments: list[str]) -> argparse.Namesp
         prog=f"linscope {name}",
         description=command.summary,
         epilog=f"examples:\n{examples}",
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=79),
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
+            prog, max_help_position=28, width=79
+        ),
         allow_abbrev=False,
     )
     command.arguments(parser)
     if command.formats:
         group = parser.add_argument_group("output")
-        group.add_argument("-f", "--format", choices=("text", "json", "csv"), default="text", help="form of the rows")
-        group.add_argument("--json", action="store_const", const="json", dest="format", help="same as -f json")
+        group.add_argument(
+            "-f", "--format", choices=("text", "json", "csv"), default="text", help="form of the rows"
+        )
+        group.add_argument(
+            "--json", action="store_const", const="json", dest="format", help="same as -f json"
+        )
         group.add_argument("-o", "--output", metavar="FILE", help="write to FILE instead of the terminal")
     words: list[str] = []
     if command.splits and "--" in arguments:
@@ -132,17 +142,20 @@ def _parse(name: str, command: Command, arguments: list[str]) -> argparse.Namesp
     return parsed
 
 
-def _write(rows: Rows, arguments: argparse.Namespace) -> None:
+def _write(rows: Rows, arguments: argparse.Namespace | None) -> None:
+    """Print rows as the arguments say; None: as text."""
     from linscope.render.rows import write_rows
 
-    if arguments.output in (None, "-"):
-        write_rows(rows, arguments.format, sys.stdout)
+    if arguments is None or arguments.output in (None, "-"):
+        write_rows(rows, arguments.format if arguments else "text", sys.stdout)
         return
     try:
         with open(arguments.output, "w", encoding="utf-8") as out:
             write_rows(rows, arguments.format, out)
     except OSError as error:
-        raise OutputError("cannot write the result", where=arguments.output, why=error.strerror or "") from None
+        raise OutputError(
+            "cannot write the result", where=arguments.output, why=error.strerror or ""
+        ) from None
 
 
 def _forget_stdout() -> None:

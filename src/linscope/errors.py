@@ -1,20 +1,22 @@
 """The tree of errors.  Fields first; the text is derived from them.
 
-    LinscopeError                what was tried, and why it cannot be
-    |-- UsageError               the command line or an argument is wrong                (exit 2)
-    |   `-- UnknownNameError     no such event, field, command; offers the nearest names
-    |-- InputError               a file or stream is not what it should be; carries the offset
-    |   |-- FormatError          damaged, truncated or not this format
-    |   `-- UnsupportedError     intact, but of a kind that we do not read
-    |-- SystemCallError          the kernel said no; carries errno
-    |   |-- PermissionDenied     names the capability or the sysctl that would allow it
-    |   `-- NotInKernel          names the CONFIG_ symbol or the hardware that is missing
-    `-- OutputError              a result could not be written
+LinscopeError                what was tried, and why it cannot be
+|-- UsageError               the command line or an argument is wrong                (exit 2)
+|   `-- UnknownNameError     no such event, field, command; offers the nearest names
+|-- InputError               a file or stream is not what it should be; carries the offset
+|   |-- FormatError          damaged, truncated or not this format
+|   `-- UnsupportedError     intact, but of a kind that we do not read
+|-- SystemCallError          the kernel said no; carries errno
+|   |-- PermissionDenied     names the capability or the sysctl that would allow it
+|   `-- NotInKernel          names the CONFIG_ symbol or the hardware that is missing
+`-- OutputError              a result could not be written
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+TYPE_CHECKING = False  # typing itself costs a third of a bare start
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class LinscopeError(Exception):
@@ -88,7 +90,9 @@ class SystemCallError(LinscopeError):
         import os
 
         self.errno = errno
-        super().__init__(what, where=where, why=why or (os.strerror(errno) if errno else ""), next_step=next_step)
+        super().__init__(
+            what, where=where, why=why or (os.strerror(errno) if errno else ""), next_step=next_step
+        )
 
 
 class PermissionDenied(SystemCallError):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from linscope.abi import perf_event as pe
 from linscope.analysis.filters import Filter, find_event, main_event
 from linscope.analysis.frames import ResolvedFrames, resolve
-from linscope.columns.profile import Event, Profile, Samples
+from linscope.columns.profile import Event, EventTable, Profile, Samples
 from linscope.errors import UsageError
 from linscope.symbols.cache import SymbolCache
 from linscope.symbols.objects import SearchPath, Symbolizer
@@ -47,7 +47,9 @@ class Recording:
 
     def __repr__(self) -> str:
         names = ", ".join(event.name for event in self.events)
-        return f"<recording {self.profile.where}: {len(self.samples):,} samples of {names}, {self.lost:,} lost>"
+        return (
+            f"<recording {self.profile.where}: {len(self.samples):,} samples of {names}, {self.lost:,} lost>"
+        )
 
     @property
     def events(self) -> list[Event]:
@@ -58,6 +60,15 @@ class Recording:
     def samples(self) -> Samples:
         """One row a sample."""
         return self.profile.samples
+
+    @property
+    def tables(self) -> dict[str, EventTable]:
+        """The fields of tracepoints: one typed table an event, by name.  Empty for what came from a pipe without."""
+        if not self.profile.tables and os.path.exists(self.profile.where):
+            from linscope.formats import read_profile
+
+            self.profile.tables = read_profile(self.profile.where, tables=True).tables
+        return self.profile.tables
 
     @property
     def lost(self) -> int:
@@ -118,7 +129,10 @@ class Recording:
         group: str = "comm",
         inlines: bool = True,
     ) -> FlameGraph:
-        """A flame graph.  weight: "period" or "samples"; group: what the lowest frames are: comm, process, thread, cpu, none."""
+        """A flame graph.
+
+        weight: "period" or "samples"; group: what the lowest frames are: comm, process, thread, cpu or none.
+        """
         from linscope.analysis.call_tree import build_call_tree
         from linscope.views.flame import flame_graph, splits_of
 
@@ -158,12 +172,17 @@ class Recording:
         if by == "cpu":
             names = [f"CPU {value}" for value in values.tolist()]
         else:
-            names = [f"{comms[samples.comm[i]]} ({v})" for v, i in zip(values.tolist(), first.tolist(), strict=True)]
+            names = [
+                f"{comms[samples.comm[i]]} ({v})"
+                for v, i in zip(values.tolist(), first.tolist(), strict=True)
+            ]
         return group.astype(np.uint32), names
 
     def _title(self) -> str:
         command = self.command()
-        return f"Flame graph: {command}" if command else f"Flame graph: {os.path.basename(self.profile.where)}"
+        return (
+            f"Flame graph: {command}" if command else f"Flame graph: {os.path.basename(self.profile.where)}"
+        )
 
     def command(self) -> str:
         """The command line that was recorded, or "" when the recording does not tell."""
@@ -199,22 +218,28 @@ class Recording:
         ]
         return report_rows(self.profile, self.resolved, rows, weight, options, title)
 
-
     def script(self, fields: frozenset[str] | None = None, keep: Filter = EVERYTHING) -> Rows:
         """Every sample in time order; fields: as ``views.script.FIELDS``, None for perf script's own."""
         from linscope.views.script import parse_fields, script_rows
 
         rows = keep.rows(self.profile, self.resolved)
-        return script_rows(self.profile, self.resolved, rows, fields or parse_fields(None), self.profile.payload)
+        return script_rows(
+            self.profile, self.resolved, rows, fields or parse_fields(None), self.profile.payload
+        )
 
 
 def open_recording(
-    path: Any, *, symbols: SymbolOptions | None = None, progress: Callable[[int], Any] | None = None
+    path: Any,
+    *,
+    tables: bool = False,
+    symbols: SymbolOptions | None = None,
+    progress: Callable[[int], Any] | None = None,
 ) -> Recording:
     """Read a recording of any known format: a path, or an open binary file.
 
+    tables: read the fields of tracepoints at once; without, they are read when first asked for.
     Raises FormatError for a file that is none, OSError for one that cannot be opened.
     """
     from linscope.formats import read_profile
 
-    return Recording(read_profile(path, progress=progress), symbols)
+    return Recording(read_profile(path, tables=tables, progress=progress), symbols)

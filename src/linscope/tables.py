@@ -7,21 +7,27 @@ per entry.  Reading the table imports nothing; ``table["perf.data"]`` imports on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
-
 from linscope.errors import LinscopeError, UnknownNameError
 
+TYPE_CHECKING = False  # typing itself costs a third of a bare start
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
 
-class Entry(NamedTuple):
+
+class Entry:
     """One line of a table."""
 
-    where: str  # "linscope.commands.flame:FLAME"
-    summary: str  # shown in lists without importing the entry
-    extra: str = ""  # the pip extra that it needs, if any
+    __slots__ = ("extra", "summary", "where")
+
+    def __init__(self, where: str, summary: str, extra: str = "") -> None:
+        """where: "linscope.commands.flame:FLAME"; summary: for lists; extra: the pip extra that it needs, if any."""
+        self.where = where
+        self.summary = summary
+        self.extra = extra
 
 
-class Table(Mapping[str, Any]):
+class Table:
     """A read-only mapping from a name that users see to a thing that is imported on first use."""
 
     def __init__(self, kind: str, entries: Mapping[str, Entry]) -> None:

@@ -1,1 +1,1 @@
-"""The measured hot loops in C++: buffers in, numpy arrays out.  Only columns, binfmt, symbols, bpf and formats import it."""
+"""The measured hot loops in C++: buffers in, numpy arrays out.  Only columns, binfmt, symbols and bpf import it."""

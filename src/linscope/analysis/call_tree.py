@@ -19,7 +19,9 @@ class CallTree:
     tree: GroupedTree
     self_weight: NDArray[np.int64]
     labels: Labels
-    inlined: list[str] = field(default_factory=list)  # names of the labels from len(labels) on: inlined functions
+    inlined: list[str] = field(
+        default_factory=list
+    )  # names of the labels from len(labels) on: inlined functions
     inlined_in: list[int] = field(default_factory=list)  # label of the function that each was inlined into
 
     def totals(self) -> NDArray[np.int64]:
@@ -47,7 +49,9 @@ def build_call_tree(
 
     group, weight: of every sample.  inlines: functions that the compiler inlined become frames of their own.
     """
-    stacks, extra, inside = profile.stacks, [], []
+    stacks = profile.stacks
+    extra: list[str] = []
+    inside: list[int] = []
     label_of_frame = np.append(labels.of_frame, np.uint32(NO_LABEL))
     label = label_of_frame[np.minimum(stacks.frame, len(labels.of_frame))]
     leaf_of = None
@@ -76,7 +80,9 @@ def _with_inlined(
         found = resolved.inlines(frame)
         if len(found) > 1:
             owner = int(labels.of_frame[frame])
-            chain = [names.setdefault((f.function, owner), first_new + len(names)) for f in reversed(found[:-1])]
+            chain = [
+                names.setdefault((f.function, owner), first_new + len(names)) for f in reversed(found[:-1])
+            ]
             chains[frame] = chain
     if not chains:
         return stacks, label, None, [], []

@@ -24,7 +24,10 @@ class Filter:
     pid: frozenset[int] | None = None
     tid: frozenset[int] | None = None
     cpu: frozenset[int] | None = None
-    time: tuple[int | None, int | None] = (None, None)  # ns, both ends included; as the recording's clock has them
+    time: tuple[int | None, int | None] = (
+        None,
+        None,
+    )  # ns, both ends included; as the recording's clock has them
     event: str | None = None
     dso: str | None = None  # of the sampled frame
     symbol: str | None = None  # of the sampled frame
@@ -82,7 +85,7 @@ def _matching(pattern: str, texts: list[str]) -> NDArray[np.bool_]:
 
 
 def find_event(profile: Profile, name: str) -> int:
-    """Number of the event of that name (with or without its modifiers), or of that position; raises UnknownNameError."""
+    """Number of the event of that name (with or without its modifiers), or at that place; raises UnknownNameError."""
     names = [event.name for event in profile.events]
     if name in names:
         return names.index(name)

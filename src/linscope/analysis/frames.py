@@ -38,9 +38,9 @@ def place_of(mapping: Mapping, pid: int, *, kernel: bool) -> Place:
     """What perf calls the object behind a mapping (tools/perf/util/map.c, map__new)."""
     path = mapping.path
     if kernel:
-        if path.startswith("[kernel") or path.startswith("[guest.kernel"):
+        if path.startswith(("[kernel", "[guest.kernel")):
             return Place(ObjectKey(path, mapping.build_id, "kernel"), path.partition("]")[0] + "]")
-        if path.startswith("bpf_prog_") or path.startswith("bpf_trampoline_") or path.startswith("bpf_dispatcher_"):
+        if path.startswith(("bpf_prog_", "bpf_trampoline_", "bpf_dispatcher_")):
             return Place(ObjectKey(path, "", "bpf"), path)
         name = path
         if path.startswith("/"):  # /lib/modules/6.1/.../ext4.ko.xz is shown as [ext4]
@@ -106,7 +106,11 @@ class ResolvedFrames:
     def source_line(self, frame: int) -> str:
         """ "file.c:12" by DWARF, "" where it says nothing."""
         place = self.places[int(self.place[frame])]
-        found = self.symbolizer.source_line(place.key, int(self.address[frame])) if place.key.kind == "user" else None
+        found = (
+            self.symbolizer.source_line(place.key, int(self.address[frame]))
+            if place.key.kind == "user"
+            else None
+        )
         return f"{found[0].rsplit('/', 1)[-1]}:{found[1]}" if found else ""
 
 
@@ -147,7 +151,9 @@ def resolve(profile: Profile, symbolizer: Symbolizer) -> ResolvedFrames:
     for first, last in zip(edges.tolist(), [*edges[1:].tolist(), count], strict=True):
         rows = order[first:last]
         space = profile.spaces[int(spaces[first])]
-        _place_frames(frames, rows, lookup, space, int(spaces[first]) == 0, places, numbers, (place, start, page_offset))
+        _place_frames(
+            frames, rows, lookup, space, int(spaces[first]) == 0, places, numbers, (place, start, page_offset)
+        )
     modes = frames.kind & np.uint8(KIND_MODE)
     return _find_symbols(places, place, (lookup, start, page_offset), modes, symbolizer)
 

@@ -54,7 +54,9 @@ def parse_sort(text: str) -> tuple[str, ...]:
     keys = tuple(_ALIASES.get(key.strip(), key.strip()) for key in text.split(","))
     for key in keys:
         if key not in TASK_KEYS + FRAME_KEYS:
-            raise UnknownNameError("sort key", key, TASK_KEYS + FRAME_KEYS, next_step=", ".join(TASK_KEYS + FRAME_KEYS))
+            raise UnknownNameError(
+                "sort key", key, TASK_KEYS + FRAME_KEYS, next_step=", ".join(TASK_KEYS + FRAME_KEYS)
+            )
     return keys
 
 
@@ -63,7 +65,9 @@ def entry_labels(tree: CallTree, sort: tuple[str, ...]) -> EntryLabels:
     labels, frames = tree.labels, tree.labels.frames
     first = labels.first
     if not any(key in sort for key in FRAME_KEYS):
-        return EntryLabels(np.zeros(len(labels), np.uint32), first[:1] if len(first) else np.zeros(1, np.int64))
+        return EntryLabels(
+            np.zeros(len(labels), np.uint32), first[:1] if len(first) else np.zeros(1, np.int64)
+        )
     parts: list[NDArray[Any]] = []
     if "sym" in sort:
         parts.append(np.arange(len(labels), dtype=np.int64))
@@ -71,7 +75,9 @@ def entry_labels(tree: CallTree, sort: tuple[str, ...]) -> EntryLabels:
         parts.append(frames.place[first].astype(np.int64))
     if "srcline" in sort:
         lines: dict[str, int] = {}
-        parts.append(np.array([lines.setdefault(srcline(frames, f), len(lines)) for f in first.tolist()], np.int64))
+        parts.append(
+            np.array([lines.setdefault(srcline(frames, f), len(lines)) for f in first.tolist()], np.int64)
+        )
     stacked = np.stack(parts, axis=1) if len(first) else np.empty((0, len(parts)), np.int64)
     _, at, number = np.unique(stacked, axis=0, return_index=True, return_inverse=True)
     return EntryLabels(number.reshape(-1).astype(np.uint32), first[at])
@@ -113,7 +119,13 @@ def entries_of(
         np.add.at(samples, pair[used], samples_at[used])
     order = np.argsort(-total, kind="stable")
     order = order[(total[order] > 0) | (samples[order] > 0)]
-    return Entries(pair_group[order].astype(np.uint32), pair_label[order], total[order], self_weight[order], samples[order])
+    return Entries(
+        pair_group[order].astype(np.uint32),
+        pair_label[order],
+        total[order],
+        self_weight[order],
+        samples[order],
+    )
 
 
 @dataclass
@@ -150,7 +162,8 @@ class CallGraphs:
     def _nodes(self, group: int, label: int) -> NDArray[np.int64]:
         low, high = np.searchsorted(self._sorted, [label, label + 1])
         nodes = self._order[low:high]
-        return nodes[self._tree.tree.group[nodes] == group]
+        mine: NDArray[np.int64] = nodes[self._tree.tree.group[nodes] == group]
+        return mine
 
     def _outer(self) -> NDArray[np.bool_]:
         if self._outermost is None:
@@ -209,7 +222,7 @@ class CallGraphs:
     def _split(
         self, nodes: NDArray[np.int64], weight: NDArray[np.int64]
     ) -> list[tuple[int, tuple[NDArray[np.int64], NDArray[np.int64]], int]]:
-        """(label, (its nodes, their weights), their sum) for the labels of nodes that are heavy enough, heaviest first."""
+        """(label, (its nodes, their weights), their sum) for the heavy labels of nodes, heaviest first."""
         if not len(nodes):
             return []
         labels, at = np.unique(self._tree.tree.label[nodes], return_inverse=True)

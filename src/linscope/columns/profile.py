@@ -69,7 +69,7 @@ class Stacks:
     def frames_of(self, stack: int) -> list[int]:
         """Frame numbers of a stack, the sampled one first."""
         found = []
-        parent, frame = memoryview(self.parent), memoryview(self.frame)  # far cheaper to index than an array
+        parent, frame = self.parent.data, self.frame.data  # far cheaper to index than an array
         while stack:
             found.append(frame[stack])
             stack = parent[stack]
@@ -113,7 +113,7 @@ class Loss(NamedTuple):
 
     time_ns: int
     cpu: int
-    count: int
+    lost: int
     event: int  # index into events; -1: not known
 
 
@@ -146,7 +146,7 @@ class EventTable:
         """An Arrow table with the columns of this one."""
         import pyarrow as pa
 
-        return pa.table({name: pa.array(column) for name, column in self.columns.items()})
+        return pa.table({name: _arrow_array(column, pa) for name, column in self.columns.items()})
 
 
 @dataclass
@@ -160,9 +160,13 @@ class Profile:
     spaces: list[Space]  # [0] is the kernel
     comms: list[str]
     losses: list[Loss] = field(default_factory=list)
-    record_counts: dict[int, int] = field(default_factory=dict)  # by record type, as perf report --stats counts
+    record_counts: dict[int, int] = field(
+        default_factory=dict
+    )  # by record type, as perf report --stats counts
     features: dict[str, Any] = field(default_factory=dict)
-    problems: list[Exception] = field(default_factory=list)  # damage met on the way; the rows before it are here
+    problems: list[Exception] = field(
+        default_factory=list
+    )  # damage met on the way; the rows before it are here
     named: NamedFrames | None = None  # what each frame is called, when the file itself tells (text formats)
     tables: dict[str, EventTable] = field(default_factory=dict)  # fields of tracepoints, by event
     where: str = ""
@@ -170,7 +174,7 @@ class Profile:
     @property
     def lost(self) -> int:
         """Events lost in all."""
-        return sum(loss.count for loss in self.losses)
+        return sum(loss.lost for loss in self.losses)
 
     def payload(self, sample: int) -> dict[str, Any] | None:
         """Fields of a tracepoint's sample by the sample's number, None for other events."""
@@ -181,5 +185,20 @@ class Profile:
         at = int(np.searchsorted(table.rows, sample))
         if at == len(table.rows) or table.rows[at] != sample:
             return None
-        values = ((name, column[at]) for name, column in table.columns.items())
-        return {name: value.item() if isinstance(value, np.generic) else value for name, value in values}
+        return {name: _plain(column[at]) for name, column in table.columns.items()}
+
+
+def _arrow_array(column: Any, pa: Any) -> Any:
+    """The Arrow array of a column: text of bytes, lists of equal length of two dimensions."""
+    if isinstance(column, np.ndarray) and column.dtype.kind == "S":
+        return pa.array([_plain(value) for value in column])
+    if isinstance(column, np.ndarray) and column.ndim == 2:
+        return pa.FixedSizeListArray.from_arrays(pa.array(column.reshape(-1)), column.shape[1])
+    return pa.array(column)
+
+
+def _plain(value: Any) -> Any:
+    """A cell as Python has it: an int, a str, a list, or bytes."""
+    if isinstance(value, np.bytes_):
+        return bytes(value).split(b"\0", 1)[0].decode(errors="replace")
+    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value

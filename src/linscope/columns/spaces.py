@@ -71,7 +71,11 @@ class SpaceBuilder:
             for old in overlapped
         ):
             return
-        if overlapped and not all(_same_content(old, mapping) for old in overlapped) and time_ns > space.since_ns:
+        if (
+            overlapped
+            and not all(_same_content(old, mapping) for old in overlapped)
+            and time_ns > space.since_ns
+        ):
             number = self._begin(pid, time_ns, list(space.mappings))
             space = self.spaces[number]
         elif number in self._shared:
@@ -151,7 +155,11 @@ def _timeline(key: NDArray[np.uint32], time_ns: NDArray[np.uint64], history_of: 
     result = np.empty(len(key), np.uint32)
     order = np.argsort(key, kind="stable")
     sorted_keys = key[order]
-    starts = np.flatnonzero(np.r_[True, sorted_keys[1:] != sorted_keys[:-1]]) if len(key) else np.empty(0, np.int64)
+    starts = (
+        np.flatnonzero(np.r_[True, sorted_keys[1:] != sorted_keys[:-1]])
+        if len(key)
+        else np.empty(0, np.int64)
+    )
     ends = np.r_[starts[1:], len(key)]
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         history: Iterable[tuple[int, int]] = history_of(int(sorted_keys[start]))  # type: ignore[operator]

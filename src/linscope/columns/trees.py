@@ -22,7 +22,8 @@ class GroupedTree(NamedTuple):
     @property
     def is_group(self) -> NDArray[np.bool_]:
         """True for the nodes that stand for a group, and for the root."""
-        return self.parent == 0
+        groups: NDArray[np.bool_] = self.parent == 0
+        return groups
 
 
 def regroup(
@@ -60,7 +61,8 @@ def outermost(tree: GroupedTree, labels: int) -> NDArray[np.bool_]:
 
     labels: one more than the largest label.  Always False for group nodes and the root.
     """
-    return _core.outermost(tree.parent, tree.label, labels).astype(np.bool_)
+    found: NDArray[np.bool_] = _core.outermost(tree.parent, tree.label, labels) != 0
+    return found
 
 
 def intern_pairs(

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 def add_recording(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     """The FILE argument."""
     parser.add_argument(
-        "file", metavar="FILE", nargs="?", default=None if optional else "perf.data", help="recording; - for stdin"
+        "file",
+        metavar="FILE",
+        nargs="?",
+        default=None if optional else "perf.data",
+        help="recording; - for stdin",
     )
 
 
@@ -28,7 +32,9 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--pid", metavar="PID[,PID]", help="only these processes")
     group.add_argument("--tid", metavar="TID[,TID]", help="only these threads")
     group.add_argument("--cpu", metavar="CPU[,CPU]", help="only these CPUs: 0,2-3")
-    group.add_argument("--time", metavar="A,B", help="only from A to B, in seconds of the recording's clock; or 10%%,20%%")
+    group.add_argument(
+        "--time", metavar="A,B", help="only from A to B, in seconds of the recording's clock; or 10%%,20%%"
+    )
     group.add_argument("--event", metavar="EVENT", help="this event, by name or number")
     group.add_argument("--dso", metavar="REGEX", help="only samples in this object")
     group.add_argument("--symbol", metavar="REGEX", help="only samples in this function")
@@ -43,7 +49,7 @@ def add_symbols(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--no-demangle", action="store_true", help="leave C++ and Rust names as they are")
 
 
-def open_file(arguments: argparse.Namespace) -> Recording:
+def open_file(arguments: argparse.Namespace, *, tables: bool = False) -> Recording:
     """The recording that the arguments name; damage is told on stderr, what was read before it is used."""
     from linscope.commands._progress import progress_of
     from linscope.recording import SymbolOptions, open_recording
@@ -56,7 +62,7 @@ def open_file(arguments: argparse.Namespace) -> Recording:
     )
     path = sys.stdin.buffer if arguments.file == "-" else arguments.file
     with progress_of(path, "reading") as progress:
-        recording = open_recording(path, symbols=symbols, progress=progress)
+        recording = open_recording(path, tables=tables, symbols=symbols, progress=progress)
     for problem in recording.profile.problems:
         print(f"linscope: {problem}", file=sys.stderr)
     if recording.lost:
@@ -120,6 +126,8 @@ def _times(text: str | None, recording: Any) -> tuple[int | None, int | None]:
             seconds, _, fraction = part.partition(".")
             return int(seconds or 0) * 10**9 + int(fraction[:9].ljust(9, "0") or 0)
         except ValueError:
-            raise UsageError(f"not a time: {part!r}", next_step="seconds as perf script prints them, or 10%") from None
+            raise UsageError(
+                f"not a time: {part!r}", next_step="seconds as perf script prints them, or 10%"
+            ) from None
 
     return one(first), one(last)

@@ -37,18 +37,39 @@ class Flame:
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
         _options.add_recording(parser, optional=True)
-        parser.add_argument("-o", "--output", metavar="FILE", help="flame.html, .svg or .txt; - or none: text on the terminal")
+        parser.add_argument(
+            "-o", "--output", metavar="FILE", help="flame.html, .svg or .txt; - or none: text on the terminal"
+        )
         parser.add_argument("--title", default="", help="title of the picture")
         parser.add_argument("--width", type=int, help="width of SVG in pixels (1200) or of text in columns")
         parser.add_argument("--inverted", action="store_true", help="icicle: the root on top")
-        parser.add_argument("--reverse", action="store_true", help="merge from the leaves: who uses the hot functions")
-        parser.add_argument("--group", choices=("comm", "process", "thread", "cpu", "none"), default="comm", help="what the lowest frames are")
-        parser.add_argument("--weight", choices=("period", "samples"), default="period", help="what a sample counts")
-        parser.add_argument("--no-inline", action="store_true", help="do not show inlined functions as frames")
+        parser.add_argument(
+            "--reverse", action="store_true", help="merge from the leaves: who uses the hot functions"
+        )
+        parser.add_argument(
+            "--group",
+            choices=("comm", "process", "thread", "cpu", "none"),
+            default="comm",
+            help="what the lowest frames are",
+        )
+        parser.add_argument(
+            "--weight", choices=("period", "samples"), default="period", help="what a sample counts"
+        )
+        parser.add_argument(
+            "--no-inline", action="store_true", help="do not show inlined functions as frames"
+        )
         group = parser.add_argument_group("recording a command (flame -- CMD)")
-        group.add_argument("-e", dest="record_event", action="append", metavar="EVENT", help="event to sample (cycles, else cpu-clock)")
+        group.add_argument(
+            "-e",
+            dest="record_event",
+            action="append",
+            metavar="EVENT",
+            help="event to sample (cycles, else cpu-clock)",
+        )
         group.add_argument("-F", "--freq", type=int, metavar="HZ", help="samples a second (999)")
-        group.add_argument("-p", dest="record_pid", metavar="PID", help="record this process instead of a command")
+        group.add_argument(
+            "-p", dest="record_pid", metavar="PID", help="record this process instead of a command"
+        )
         group.add_argument("--duration", metavar="T", help="stop recording after T")
         group.add_argument("--keep", metavar="FILE", help="keep the recording (perf.data) in FILE")
         _options.add_filters(parser)
@@ -58,10 +79,15 @@ class Flame:
         """Record if asked to, then draw."""
         output = arguments.output or "-"
         if output != "-" and Path(output).suffix not in _KINDS:
-            raise UsageError(f"cannot tell the form of the picture from {output!r}", next_step="end it in .html, .svg or .txt")
+            raise UsageError(
+                f"cannot tell the form of the picture from {output!r}",
+                next_step="end it in .html, .svg or .txt",
+            )
         if arguments.command or arguments.record_pid:
             if arguments.file:
-                raise UsageError(f"both a recording ({arguments.file}) and something to record", next_step="leave one out")
+                raise UsageError(
+                    f"both a recording ({arguments.file}) and something to record", next_step="leave one out"
+                )
             return self._record_and_draw(arguments, output)
         arguments.file = arguments.file or "perf.data"
         self._draw(arguments, _options.open_file(arguments), output)
@@ -93,11 +119,16 @@ class Flame:
             arguments.file = path
             recording = _options.open_file(arguments)
             if not len(recording.samples):
-                print("linscope: no samples: the command used too little CPU time; try a higher -F", file=sys.stderr)
+                print(
+                    "linscope: no samples: the command used too little CPU time; try a higher -F",
+                    file=sys.stderr,
+                )
             self._draw(arguments, recording, output, also_text=True)
         return 130 if result.interrupted else result.exit_status
 
-    def _draw(self, arguments: argparse.Namespace, recording: Recording, output: str, *, also_text: bool = False) -> None:
+    def _draw(
+        self, arguments: argparse.Namespace, recording: Recording, output: str, *, also_text: bool = False
+    ) -> None:
         graph = recording.flame(
             _options.filter_of(arguments, recording),
             title=arguments.title,
@@ -116,8 +147,9 @@ class Flame:
     def _text(self, arguments: argparse.Namespace, graph: FlameGraph) -> str:
         from linscope.render.flame_text import render_text
 
-        width = (arguments.width if not arguments.output else None) or shutil.get_terminal_size((80,
-        24)).columns
+        width = (arguments.width if not arguments.output else None) or shutil.get_terminal_size(
+            (80, 24)
+        ).columns
         shown = graph.reversed() if arguments.reverse else graph
         encoding = sys.stdout.encoding or "ascii"
         return render_text(shown, min(width, 160), color=sys.stdout.isatty(), encoding=encoding)

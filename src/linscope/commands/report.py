@@ -27,13 +27,40 @@ class Report:
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
         _options.add_recording(parser)
-        parser.add_argument("--sort", metavar="KEYS", default="comm,dso,sym", help="comm,pid,tid,cpu,dso,sym,srcline")
-        parser.add_argument("--children", action="store_true", default=None, help="weigh with all that a function calls (default with stacks)")
-        parser.add_argument("--no-children", action="store_false", dest="children", help="weigh only where the samples fell")
-        parser.add_argument("-g", "--call-graph", nargs="?", const="auto", default="none", metavar="ORDER", help="caller (what it calls), callee (who calls it), none")
-        parser.add_argument("--percent-limit", type=float, default=0.0, metavar="P", help="leave out entries below P percent")
-        parser.add_argument("--graph-limit", type=float, default=0.5, metavar="P", help="leave out call graph branches below P percent (0.5)")
-        parser.add_argument("--weight", choices=("period", "samples"), default="period", help="what a sample counts")
+        parser.add_argument(
+            "--sort", metavar="KEYS", default="comm,dso,sym", help="comm,pid,tid,cpu,dso,sym,srcline"
+        )
+        parser.add_argument(
+            "--children",
+            action="store_true",
+            default=None,
+            help="weigh with all that a function calls (default with stacks)",
+        )
+        parser.add_argument(
+            "--no-children", action="store_false", dest="children", help="weigh only where the samples fell"
+        )
+        parser.add_argument(
+            "-g",
+            "--call-graph",
+            nargs="?",
+            const="auto",
+            default="none",
+            metavar="ORDER",
+            help="caller (what it calls), callee (who calls it), none",
+        )
+        parser.add_argument(
+            "--percent-limit", type=float, default=0.0, metavar="P", help="leave out entries below P percent"
+        )
+        parser.add_argument(
+            "--graph-limit",
+            type=float,
+            default=0.5,
+            metavar="P",
+            help="leave out call graph branches below P percent (0.5)",
+        )
+        parser.add_argument(
+            "--weight", choices=("period", "samples"), default="period", help="what a sample counts"
+        )
         parser.add_argument("--stats", action="store_true", help="only count the records by type")
         _options.add_filters(parser)
         _options.add_symbols(parser)
@@ -46,7 +73,9 @@ class Report:
         graph = arguments.call_graph.split(",")
         orders = [word for word in graph if word in ("caller", "callee", "none", "auto")]
         if not orders:
-            raise UsageError(f"not an order of call graphs: {arguments.call_graph!r}", next_step="caller, callee or none")
+            raise UsageError(
+                f"not an order of call graphs: {arguments.call_graph!r}", next_step="caller, callee or none"
+            )
         sort = parse_sort(arguments.sort)
         recording = _options.open_file(arguments)
         if arguments.stats:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Script:
     """Every sample of a recording, one after the other."""
 
-    summary = "Every event of a recording, one by one, in time order, as perf script prints them."
+    summary = "Every event of a recording, one by one, in time order."
     examples = (
         "linscope script perf.data",
         "linscope script perf.data -F comm,tid,time,event,sym --comm python",
@@ -28,8 +28,10 @@ class Script:
         """Declare the arguments."""
         _options.add_recording(parser)
         parser.add_argument(
-            "-F", "--fields", metavar="FIELDS",
-            help="comm,pid,tid,cpu,time,period,event,addr,ip,sym,symoff,dso,srcline,trace; +F or -F changes the default",
+            "-F",
+            "--fields",
+            metavar="FIELDS",
+            help="comm,pid,tid,cpu,time,period,event,addr,ip,sym,symoff,dso,srcline,trace; +F, -F",
         )
         _options.add_filters(parser)
         _options.add_symbols(parser)
@@ -39,7 +41,7 @@ class Script:
         from linscope.views.script import parse_fields
 
         fields = parse_fields(arguments.fields)
-        recording = _options.open_file(arguments)
+        recording = _options.open_file(arguments, tables=True)
         rows = recording.script(fields, _options.filter_of(arguments, recording))
         _options.tell_symbol_notes(recording)
         return rows

@@ -25,6 +25,7 @@ class Stat:
         "linscope stat -a -I 1000 --duration 5s --json",
     )
     formats = True
+    splits = False
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments; letters are perf stat's."""
@@ -37,8 +38,7 @@ class Stat:
         add("command", nargs=argparse.REMAINDER, metavar="-- CMD", help="what to run and count")
 
     def run(self, arguments: argparse.Namespace) -> Rows | int | None:
-        """Count, then show; with -I every interval.  The command's exit status is told on stderr when
-        not 0."""
+        """Count, then show; with -I every interval."""
         from linscope.picture.rows import Rows
         from linscope.session.stat import iter_stat, stat
 
@@ -51,10 +51,8 @@ class Stat:
         result = stat(command, options)
         for note in result.notes:
             print(f"linscope stat: {note}", file=sys.stderr)
-        if result.exit_status:
-            print(f"linscope stat: the command ended with status {result.exit_status}", file=sys.stderr)
         shown = [*_cells(list(result.counts), False, options.per_cpu), *_time_cells(result, options.per_cpu)]
-        return Rows(_columns(False, options.per_cpu), shown)
+        return Rows(_columns(False, options.per_cpu), shown, exit_code=lambda: result.exit_status)
 
 
 def options_of(arguments: argparse.Namespace) -> StatOptions:

@@ -15,35 +15,39 @@ if TYPE_CHECKING:
 FORMATS = Table(
     "file format",
     {
-        "perf.data": Entry("linscope.formats.perf_data.format:PERF_DATA", "recordings of perf and of linscope record"),
+        "perf.data": Entry(
+            "linscope.formats.perf_data.format:PERF_DATA", "recordings of perf and of linscope record"
+        ),
     },
 )
 _HEAD = 64 << 10  # bytes that detection may look at
 
 
-def read_profile(path: Any, *, progress: Callable[[int], Any] | None = None) -> Profile:
+def read_profile(path: Any, *, tables: bool = False, progress: Callable[[int], Any] | None = None) -> Profile:
     """Read a recording of any format; path: a name, or a binary file (it need not be seekable).
 
-    Raises FormatError when no format knows it.
+    tables: also the typed tables of tracepoints' fields.  Raises FormatError when no format knows it.
     """
     import io
 
     if isinstance(path, (str, os.PathLike)):
         where = os.fspath(path)
         if os.path.isdir(where):
-            return FORMATS["perf.data"].read(where, progress=progress)  # type: ignore[no-any-return]
+            return FORMATS["perf.data"].read(where, tables=tables, progress=progress)  # type: ignore[no-any-return]
         with open(where, "rb") as source:
-            return _read(source, where, progress)
+            return _read(source, where, tables, progress)
     buffered = path if isinstance(path, io.BufferedReader) else io.BufferedReader(path, _HEAD)
-    return _read(buffered, getattr(path, "name", "<stream>"), progress)
+    return _read(buffered, getattr(path, "name", "<stream>"), tables, progress)
 
 
-def _read(source: Any, where: str, progress: Callable[[int], Any] | None) -> Profile:
+def _read(source: Any, where: str, tables: bool, progress: Callable[[int], Any] | None) -> Profile:
     head = source.peek(_HEAD)[:_HEAD]
     for name in FORMATS:
         form = FORMATS[name]
         if form.detect(head):
-            return form.read(source, where=str(where), progress=progress)  # type: ignore[no-any-return]
+            return form.read(source, where=str(where), tables=tables, progress=progress)  # type: ignore[no-any-return]
     known = ", ".join(FORMATS)
     what = "an empty file" if not head else "no recording of a known format"
-    raise FormatError(what, where=str(where), offset=0, why=f"it starts with {bytes(head[:8])!r}; known: {known}")
+    raise FormatError(
+        what, where=str(where), offset=0, why=f"it starts with {bytes(head[:8])!r}; known: {known}"
+    )

@@ -31,4 +31,5 @@ class Rows:
     title: list[str] = field(default_factory=list)  # comment lines above the table, in text only
     streaming: bool = False  # text is written row by row with the headings' widths, not aligned over all rows
     headings: bool = True  # False: text shows no line of headings (perf script)
+    exit_code: Callable[[], int] | None = None  # asked once all rows are written: of a program that was run
     below: Callable[[Sequence[Any]], Iterable[str]] | None = None  # row -> further text lines under it

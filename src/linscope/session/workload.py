@@ -14,13 +14,13 @@ PYTHON_SWITCH = "PYTHONPERFSUPPORT"
 def find_program(name: str, path: str | None = None) -> str:
     """The file that execvp(3) would run.  Raises UsageError when there is none."""
     if "/" in name:
-        if os.access(name, os.X_OK) and not os.path.isdir(name):  # noqa: PTH112 - start-up time
+        if os.access(name, os.X_OK) and not os.path.isdir(name):
             return name
-        why = "it is not executable" if os.path.exists(name) else "no such file"  # noqa: PTH110
+        why = "it is not executable" if os.path.exists(name) else "no such file"
         raise UsageError(f"cannot run {name}", why=why)
     for folder in (path if path is not None else os.environ.get("PATH", os.defpath)).split(":"):
         candidate = f"{folder or '.'}/{name}"
-        if os.access(candidate, os.X_OK) and not os.path.isdir(candidate):  # noqa: PTH112
+        if os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
             return candidate
     raise UsageError(f"cannot run {name}", why="no such command in PATH")
 

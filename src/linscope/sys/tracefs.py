@@ -6,39 +6,62 @@ Source: Documentation/trace/events.rst; fs/tracefs/inode.c.
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 
 from linscope.errors import NotInKernel, PermissionDenied
 
 MOUNT_POINT = "/sys/kernel/tracing"
 _OLD_MOUNT_POINT = "/sys/kernel/debug/tracing"
+_SYS_FSOPEN, _SYS_FSCONFIG, _SYS_FSMOUNT = 430, 431, 432
+_FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
+_FSCONFIG_CMD_CREATE = 6  # include/uapi/linux/mount.h
 
 
 def find_tracefs() -> str:
-    """The folder of tracefs; mounted at its usual place when it is not and root asks (as perf does).
+    """The folder of tracefs.  Where it is not mounted, root gets a private mount that nobody else sees.
 
     Raises PermissionDenied when it cannot be read by this user or must be mounted first, NotInKernel
     without tracefs.
     """
     for place in (MOUNT_POINT, _OLD_MOUNT_POINT):
-        if os.path.exists(place + "/events/header_page"):  # noqa: PTH110 - pathlib costs start-up time
+        if os.path.exists(place + "/events/header_page"):
             return place
-        if os.path.isdir(place) and not os.access(place, os.X_OK):  # noqa: PTH112
+        if os.path.isdir(place) and not os.access(place, os.X_OK):
             raise PermissionDenied(
                 "tracepoints cannot be looked up",
                 errno=13,
                 where=place,
                 next_step="run as root, or let a group in: mount -o remount,mode=755 " + place,
             )
-    if os.geteuid() == 0 and os.path.isdir(MOUNT_POINT):  # noqa: PTH112
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.mount(b"tracefs", MOUNT_POINT.encode(), b"tracefs", 0, None) == 0:
-            return MOUNT_POINT
-    if not os.path.isdir(MOUNT_POINT):  # noqa: PTH112
+    if not os.path.isdir(MOUNT_POINT):
         raise NotInKernel("the kernel has no tracepoints", why="CONFIG_FTRACE and CONFIG_TRACEFS_FS are off")
+    private = _private_mount() if os.geteuid() == 0 else ""
+    if private:
+        return private
     raise PermissionDenied(
         "tracefs is not mounted", where=MOUNT_POINT, next_step=f"sudo mount -t tracefs tracefs {MOUNT_POINT}"
     )
+
+
+@functools.cache
+def _private_mount() -> str:
+    """A mount of tracefs that is attached nowhere and ends with this process; "" where the kernel refuses (< 5.2).
+
+    Source: fsopen(2), fsconfig(2), fsmount(2); numbers from include/uapi/asm-generic/unistd.h, the same on all
+    architectures but alpha.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    context = libc.syscall(_SYS_FSOPEN, b"tracefs", _FSOPEN_CLOEXEC)
+    if context < 0:
+        return ""
+    try:
+        if libc.syscall(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0) < 0:
+            return ""
+        mount = libc.syscall(_SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, 0)
+    finally:
+        os.close(context)
+    return f"/proc/self/fd/{mount}" if mount >= 0 else ""
 
 
 def read_text(path: str) -> str:

@@ -119,7 +119,11 @@ def splits_of(
     pids = np.unique(samples.pid[rows])
     cpus = np.unique(samples.cpu[rows])
     made = {
-        "process": (pids, samples.pid[rows], [_process_name(p, thread_name, pids_of_tids, tids) for p in pids.tolist()]),
+        "process": (
+            pids,
+            samples.pid[rows],
+            [_process_name(p, thread_name, pids_of_tids, tids) for p in pids.tolist()],
+        ),
         "thread": (tids, samples.tid[rows], [thread_name(t) for t in tids.tolist()]),
         "CPU": (cpus, samples.cpu[rows], [f"CPU {c}" for c in cpus.tolist()]),
     }

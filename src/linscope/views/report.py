@@ -24,7 +24,14 @@ from linscope.analysis.report import (
 from linscope.columns.profile import Profile
 from linscope.picture.rows import Column, Rows
 
-_HEADINGS = {"comm": "Command", "pid": "Pid", "tid": "Tid", "cpu": "CPU", "dso": "Shared Object", "sym": "Symbol"}
+_HEADINGS = {
+    "comm": "Command",
+    "pid": "Pid",
+    "tid": "Tid",
+    "cpu": "CPU",
+    "dso": "Shared Object",
+    "sym": "Symbol",
+}
 _NUMBERS = ("pid", "tid", "cpu")
 
 
@@ -65,7 +72,9 @@ def report_rows(
             row += [total, int(entries.samples[i])]
             frame = int(entry.first_frame[entries.label[i]]) if frame_level else -1
             tasks = group_of[int(entries.group[i])]
-            row += [tasks[key] if key in tasks else _frame_value(resolved, frame, key) for key in options.sort]
+            row += [
+                tasks[key] if key in tasks else _frame_value(resolved, frame, key) for key in options.sort
+            ]
             branches: list[Branch] = []
             if options.call_graph != "none" and frame_level and percent >= options.graph_limit:
                 graphs = graphs or CallGraphs(tree, entry, int(whole * options.graph_limit / 100))
@@ -88,7 +97,9 @@ def _branches(graphs: CallGraphs, group: int, label: int, options: ReportOptions
 
 
 def _columns(options: ReportOptions, frame_level: bool) -> list[Column]:
-    columns = [Column("percent", "Children" if options.children and frame_level else "Overhead", ">", _percent)]
+    columns = [
+        Column("percent", "Children" if options.children and frame_level else "Overhead", ">", _percent)
+    ]
     if options.children and frame_level:
         columns.append(Column("self_percent", "Self", ">", _percent))
     columns += [Column("weight", in_text=False), Column("samples", "Samples", ">")]

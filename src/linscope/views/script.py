@@ -15,7 +15,22 @@ from linscope.columns.profile import Profile
 from linscope.errors import UnknownNameError
 from linscope.picture.rows import Column, Rows
 
-FIELDS = ("comm", "pid", "tid", "cpu", "time", "period", "event", "addr", "ip", "sym", "symoff", "dso", "srcline", "trace")
+FIELDS = (
+    "comm",
+    "pid",
+    "tid",
+    "cpu",
+    "time",
+    "period",
+    "event",
+    "addr",
+    "ip",
+    "sym",
+    "symoff",
+    "dso",
+    "srcline",
+    "trace",
+)
 _DEFAULT = frozenset(("comm", "tid", "cpu", "time", "period", "event", "ip", "sym", "symoff", "dso", "trace"))
 _BLOCK = 20_000  # rows turned into Python values at once
 _CACHED_STACKS = 50_000
@@ -62,7 +77,9 @@ class _Stacks:
         after = 0 if self._profile.frames.kind[frame] & KIND_EXACT else 1
         if "ip" in fields:  # of a file: the offset in it
             in_file = place.key.kind in ("user", "vdso")
-            shown = int(resolved.address[frame]) + after if in_file else int(self._profile.frames.address[frame])
+            shown = (
+                int(resolved.address[frame]) + after if in_file else int(self._profile.frames.address[frame])
+            )
             words.append(f"{shown:16x}")
         if "sym" in fields:
             name = resolved.name(frame)
@@ -127,7 +144,10 @@ def script_rows(
     """The rows.  payload: fields of tracepoint samples, by the sample's number."""
     columns = [
         Column("line", in_data=False),
-        *(Column(n, in_text=False) for n in ("comm", "pid", "tid", "cpu", "time_ns", "event", "period", "address")),
+        *(
+            Column(n, in_text=False)
+            for n in ("comm", "pid", "tid", "cpu", "time_ns", "event", "period", "address")
+        ),
         Column("fields", in_text=False),
         Column("frames", in_text=False),
     ]
@@ -206,5 +226,3 @@ def _signed(number: int) -> int:
 
 def _shown(value: Any) -> str:
     return value.hex() if isinstance(value, bytes) else str(value)
-
-

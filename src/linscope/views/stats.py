@@ -11,7 +11,12 @@ def record_type_name(number: int) -> str:
     """ "SAMPLE", "MMAP2", ...; the number for a type that we do not know."""
     for module in (perf_event, perf_file):
         for name, value in vars(module).items():
-            if value == number and name.startswith("PERF_RECORD_") and "MISC" not in name and "_TYPE_" not in name:
+            if (
+                value == number
+                and name.startswith("PERF_RECORD_")
+                and "MISC" not in name
+                and "_TYPE_" not in name
+            ):
                 return name.removeprefix("PERF_RECORD_").removeprefix("HEADER_")
     return str(number)
 

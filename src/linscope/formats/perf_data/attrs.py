@@ -109,7 +109,9 @@ def parse_attr(data: bytes | memoryview, big_endian: bool, *, offset: int) -> Ev
     Source: include/uapi/linux/perf_event.h, struct perf_event_attr; unknown tails are left alone.
     """
     if len(data) < pe.PERF_ATTR_SIZE_VER0:
-        raise FormatError(f"an event description of {len(data)} bytes", offset=offset, why="at least 64 are needed")
+        raise FormatError(
+            f"an event description of {len(data)} bytes", offset=offset, why="at least 64 are needed"
+        )
     byte_order = ">" if big_endian else "<"
     whole = struct.calcsize("<" + pe.PERF_ATTR_FORMAT)
     padded = bytes(data[:whole]).ljust(whole, b"\0")

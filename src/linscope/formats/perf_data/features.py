@@ -62,7 +62,9 @@ class _Reader:
         """A number of entries, of at least entry_size bytes each, that can be there."""
         count = self.u32()
         if count * entry_size > self.left():
-            raise FormatError(f"the section {self.name} counts {count} entries", offset=self.offset + self.at - 4)
+            raise FormatError(
+                f"the section {self.name} counts {count} entries", offset=self.offset + self.at - 4
+            )
         return count
 
 
@@ -111,7 +113,8 @@ def _cpu_topology(r: _Reader) -> dict[str, Any]:
 
 def _numa_topology(r: _Reader) -> list[dict[str, Any]]:
     return [
-        {"node": r.u32(), "total_kb": r.u64(), "free_kb": r.u64(), "cpus": r.string()} for _ in range(r.count(24))
+        {"node": r.u32(), "total_kb": r.u64(), "free_kb": r.u64(), "cpus": r.string()}
+        for _ in range(r.count(24))
     ]
 
 
@@ -172,7 +175,9 @@ def _clock_data(r: _Reader) -> dict[str, int]:
 
 
 def _compressed(r: _Reader) -> dict[str, int]:
-    return dict(zip(("version", "type", "level", "ratio", "mmap_len"), (r.u32() for _ in range(5)), strict=False))
+    return dict(
+        zip(("version", "type", "level", "ratio", "mmap_len"), (r.u32() for _ in range(5)), strict=False)
+    )
 
 
 def _nrcpus(r: _Reader) -> dict[str, int]:
@@ -223,4 +228,3 @@ def parse_feature(bit: int, data: bytes, big_endian: bool, *, offset: int) -> An
     if parser is None:
         return data
     return parser(_Reader(data, big_endian, pf.FEATURE_NAMES.get(bit, str(bit)), offset))
-

@@ -20,11 +20,15 @@ class PerfData:
 
     @staticmethod
     def read(
-        source: str | BinaryIO, *, where: str = "", progress: Callable[[int], Any] | None = None
+        source: str | BinaryIO,
+        *,
+        where: str = "",
+        tables: bool = False,
+        progress: Callable[[int], Any] | None = None,
     ) -> Profile:
-        """All tables of a recording.  Raises FormatError."""
+        """All tables of a recording; tables: with those of tracepoints' fields.  Raises FormatError."""
         with open_perf_data(source, where=where) as opened:
-            return opened.read(progress=progress)
+            return opened.read(tables=tables, progress=progress)
 
 
 PERF_DATA = PerfData()

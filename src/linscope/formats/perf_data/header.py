@@ -50,7 +50,9 @@ def parse_header(read_at: ReadAt, file_size: int | None, where: str) -> Header:
         return Header(big_endian, pipe=True, data=(pf.PIPE_HEADER_SIZE, 0))
     if file_size is None:
         raise UnsupportedError(
-            "a perf.data file in a stream", where=where, why="only its pipe form can be read without seeking",
+            "a perf.data file in a stream",
+            where=where,
+            why="only its pipe form can be read without seeking",
             next_step="give the file's name instead",
         )
     raw = head + read_at(pf.PIPE_HEADER_SIZE, pf.FILE_HEADER_SIZE - pf.PIPE_HEADER_SIZE)
@@ -61,7 +63,9 @@ def parse_header(read_at: ReadAt, file_size: int | None, where: str) -> Header:
     header = Header(big_endian, pipe=False, data=(data_offset, data_size))
     if data_offset < pf.FILE_HEADER_SIZE or data_offset > file_size:
         raise FormatError(
-            "the header points outside of the file", where=where, offset=40,
+            "the header points outside of the file",
+            where=where,
+            offset=40,
             why=f"records from {data_offset} of {file_size} bytes",
         )
     header.attrs = _attrs(read_at, big_endian, attr_size, attrs_offset, attrs_size, where, header.problems)
@@ -71,19 +75,31 @@ def parse_header(read_at: ReadAt, file_size: int | None, where: str) -> Header:
 
 
 def _attrs(
-    read_at: ReadAt, big_endian: bool, entry_size: int, offset: int, size: int, where: str, problems: list[FormatError]
+    read_at: ReadAt,
+    big_endian: bool,
+    entry_size: int,
+    offset: int,
+    size: int,
+    where: str,
+    problems: list[FormatError],
 ) -> list[EventAttr]:
     """The attr section: entries of an attr and the (offset, size) of its ids."""
     order = ">" if big_endian else "<"
     if entry_size < 64 + pf.SECTION_SIZE or size // entry_size > _MAX_ATTRS:
-        raise FormatError("the list of events is damaged", where=where, offset=16, why=f"entries of {entry_size} bytes")
+        raise FormatError(
+            "the list of events is damaged", where=where, offset=16, why=f"entries of {entry_size} bytes"
+        )
     attrs = []
     for start in range(offset, offset + size - entry_size + 1, entry_size):
         entry = read_at(start, entry_size)
         if len(entry) < entry_size:
-            raise FormatError("the file ends inside its list of events", where=where, offset=start + len(entry))
+            raise FormatError(
+                "the file ends inside its list of events", where=where, offset=start + len(entry)
+            )
         attr = parse_attr(entry[: -pf.SECTION_SIZE], big_endian, offset=start)
-        ids_offset, ids_size = struct.unpack_from(order + pf.SECTION_FORMAT, entry, entry_size - pf.SECTION_SIZE)
+        ids_offset, ids_size = struct.unpack_from(
+            order + pf.SECTION_FORMAT, entry, entry_size - pf.SECTION_SIZE
+        )
         ids = read_at(ids_offset, min(ids_size, _MAX_SECTION)) if ids_size else b""
         if len(ids) < ids_size:
             problems.append(FormatError("an event's list of ids is cut off", where=where, offset=ids_offset))
@@ -102,12 +118,16 @@ def _features(header: Header, read_at: ReadAt, words: tuple[int, ...], file_size
     for bit in bits:
         raw = read_at(at, pf.SECTION_SIZE)
         if len(raw) < pf.SECTION_SIZE:
-            header.problems.append(FormatError("the table of feature sections is cut off", where=where, offset=at))
+            header.problems.append(
+                FormatError("the table of feature sections is cut off", where=where, offset=at)
+            )
             return
         offset, size = struct.unpack(order + pf.SECTION_FORMAT, raw)
         if offset + size > file_size or size > _MAX_SECTION:
             name = pf.FEATURE_NAMES.get(bit, str(bit))
-            header.problems.append(FormatError(f"the section {name} lies outside of the file", where=where, offset=at))
+            header.problems.append(
+                FormatError(f"the section {name} lies outside of the file", where=where, offset=at)
+            )
         else:
             header.features[bit] = (offset, size)
         at += pf.SECTION_SIZE

@@ -6,7 +6,7 @@ import io
 import os
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,10 +26,10 @@ from linscope.formats.perf_data.attrs import EventAttr, parse_attr
 from linscope.formats.perf_data.features import BuildId, parse_build_id_record, parse_feature
 from linscope.formats.perf_data.header import Header, detect, parse_header
 from linscope.formats.perf_data.stream import Chunk, RecordStream, ToolRecord
+from linscope.formats.perf_data.tracepoints import TracepointTables
 from linscope.formats.perf_data.tracing_data import TracingData, parse_tracing_data
 
 _COLUMNS = ("time", "cpu", "pid", "tid", "event", "weight", "stack", "address", "misc")
-ChunkVisitor = Callable[[Chunk, "PerfDataFile"], Any]
 
 
 @dataclass
@@ -78,13 +78,20 @@ class PerfDataFile:
                 )
                 end = None
         stream = RecordStream(
-            self.source, start, end, self.header.big_endian, self.scanner, self.where, seekable, progress=progress
+            self.source,
+            start,
+            end,
+            self.header.big_endian,
+            self.scanner,
+            self.where,
+            seekable,
+            progress=progress,
         )
         yield from self._taken(stream)
         for path in self.parts:
             with path.open("rb", buffering=0) as part:
                 yield from self._taken(
-                    RecordStream(part, 0, None, self.header.big_endian, self.scanner, str(path))  # type: ignore[arg-type]
+                    RecordStream(part, 0, None, self.header.big_endian, self.scanner, str(path))
                 )
 
     def _taken(self, stream: RecordStream) -> Iterator[Chunk | ToolRecord]:
@@ -92,7 +99,9 @@ class PerfDataFile:
             if isinstance(item, ToolRecord):
                 self._take(item)
             yield item
-        if stream.problem is not None and not (self.problems and "before the end of its records" in str(self.problems[-1])):
+        if stream.problem is not None and not (
+            self.problems and "before the end of its records" in str(self.problems[-1])
+        ):
             self.problems.append(stream.problem)
 
     def _take(self, record: ToolRecord) -> None:
@@ -173,18 +182,18 @@ class PerfDataFile:
             except (FormatError, struct.error) as error:
                 what = f"the section {pf.FEATURE_NAMES.get(bit, bit)} is damaged"
                 self.problems.append(
-                    error if isinstance(error, FormatError) else FormatError(what, where=self.where, offset=offset)
+                    error
+                    if isinstance(error, FormatError)
+                    else FormatError(what, where=self.where, offset=offset)
                 )
         self._name_events()
 
-    def read(
-        self, *, visit: Iterable[ChunkVisitor] = (), progress: Callable[[int], Any] | None = None
-    ) -> Profile:
-        """All tables.  visit: called with each chunk while its bytes are at hand (typed tables of tracepoints)."""
+    def read(self, *, tables: bool = False, progress: Callable[[int], Any] | None = None) -> Profile:
+        """All tables.  tables: also one for the fields of each tracepoint."""
         columns: dict[str, list[NDArray[Any]]] = {name: [] for name in _COLUMNS}
         records: list[sideband.SideRecord] = []
         counts: Counter[int] = Counter()
-        visitors = list(visit)
+        payloads = TracepointTables() if tables else None
         latest = 0  # newest time so far, for records that carry none
         for item in self.records(progress):
             if isinstance(item, ToolRecord):
@@ -198,12 +207,15 @@ class PerfDataFile:
             self._side_records(item, latest, records)
             if len(scanned.samples["time"]):
                 latest = max(latest, int(scanned.samples["time"].max()))
-            for visitor in visitors:
-                visitor(item, self)
+            if payloads is not None:
+                payloads.visit(item, self.attrs, self.tracing, self.header.big_endian)
         whole = {name: _joined(name, parts) for name, parts in columns.items()}
         samples, completed = self.scanner.take_completed()
         whole["stack"][samples.astype(np.int64)] = completed
-        return self._profile(whole, records, counts)
+        profile = self._profile(whole, records, counts)
+        if payloads is not None:
+            profile.tables = payloads.finish()
+        return profile
 
     @staticmethod
     def _side_records(chunk: Chunk, latest: int, records: list[sideband.SideRecord]) -> None:
@@ -237,7 +249,9 @@ class PerfDataFile:
         build_ids = {entry.path: entry.build_id for entry in self.build_ids}
         losses, damaged = sideband.apply(records, self.header.big_endian, build_ids, spaces, comms)
         if damaged:
-            self.problems.append(FormatError(f"{damaged} records of mappings or names are damaged", where=self.where))
+            self.problems.append(
+                FormatError(f"{damaged} records of mappings or names are damaged", where=self.where)
+            )
         records.clear()
         space_of_sample = spaces.spaces_at(columns["pid"], columns["time"])
         stacks, frames, leaf = self._stacks(columns["stack"], space_of_sample, spaces.spaces)
@@ -315,7 +329,7 @@ def open_perf_data(path: str | os.PathLike[str] | BinaryIO, *, where: str = "") 
         if Path(path).is_dir():
             parts = sorted(p for p in Path(path).glob("data.*") if p.name[5:].isdigit())
             path = Path(path) / "header" if (Path(path) / "header").exists() else Path(path) / "data"
-        source: BinaryIO = open(path, "rb", buffering=0)  # type: ignore[assignment]
+        source: BinaryIO = open(path, "rb", buffering=0)
     else:
         source, where = path, where or str(getattr(path, "name", "<stream>"))
     try:

@@ -59,7 +59,9 @@ def _mapping(record: SideRecord, order: str, build_ids: dict[str, str]) -> tuple
     else:
         path = _string(record.body[32:])
     end = min(start + length, 2**64 - 1)
-    if not build_id and path.startswith("["):  # the table says "[kernel.kallsyms]", the mapping adds a symbol's name
+    if not build_id and path.startswith(
+        "["
+    ):  # the table says "[kernel.kallsyms]", the mapping adds a symbol's name
         build_id = build_ids.get(path.partition("]")[0] + "]", "")
     return pid, Mapping(start, end, page_offset, path, build_id or build_ids.get(path, ""), executable)
 
@@ -118,7 +120,11 @@ def _apply_one(
             comms.fork(tid, parent_tid, record.time_ns)
     elif record.type == pe.PERF_RECORD_KSYMBOL:
         start, length, kind, flags = struct.unpack_from(order + "QIHH", body)
-        if kind == pe.PERF_RECORD_KSYMBOL_TYPE_BPF and not flags & pe.PERF_RECORD_KSYMBOL_FLAGS_UNREGISTER and length:
+        if (
+            kind == pe.PERF_RECORD_KSYMBOL_TYPE_BPF
+            and not flags & pe.PERF_RECORD_KSYMBOL_FLAGS_UNREGISTER
+            and length
+        ):
             spaces.kernel_map(Mapping(start, start + length, 0, _string(body[16:])))
     elif record.type == pe.PERF_RECORD_LOST:
         _, lost = struct.unpack_from(order + "QQ", body)

@@ -16,11 +16,13 @@ from linscope.binfmt.perf_records import Scanned, Scanner
 from linscope.errors import FormatError, InputError, UnsupportedError
 
 CHUNK_SIZE = 2 << 20  # bytes read at once; what is scanned is still in the cache then
-_MAX_UNPACKED = 256 << 20  # bytes of tracing data, or that one compressed record may become; perf's are far smaller
+_MAX_UNPACKED = (
+    256 << 20
+)  # bytes of tracing data, or that one compressed record may become; perf's are far smaller
 
 
 class Chunk(NamedTuple):
-    """Scanned records and the bytes that their offsets point into (add `base`); valid until the next one is asked for."""
+    """Scanned records and the bytes that their offsets point into (add `base`); valid until the next."""
 
     buffer: memoryview
     base: int  # where the scan began in buffer
@@ -80,7 +82,9 @@ class RecordStream:
     _position: int = 0
     _decompressor: Any = None
     _unpacked: _BoundedBuffer = field(default_factory=_BoundedBuffer)
-    _pending: bytearray = field(default_factory=bytearray)  # decompressed bytes of a record that is not whole yet
+    _pending: bytearray = field(
+        default_factory=bytearray
+    )  # decompressed bytes of a record that is not whole yet
 
     def __iter__(self) -> Iterator[Chunk | ToolRecord]:
         self._position = self.start
@@ -114,7 +118,11 @@ class RecordStream:
             elif filled == len(buffer):  # one record (with what follows it) is larger than a chunk
                 buffer = buffer + bytes(len(buffer))
         if filled and self.problem is None:
-            missing = "" if self.end is None else f", {self.end - self._position} bytes before the end of the records"
+            missing = (
+                ""
+                if self.end is None
+                else f", {self.end - self._position} bytes before the end of the records"
+            )
             self.problem = FormatError(
                 f"the file ends inside a record{missing}", where=self.where, offset=self._position
             )
@@ -196,7 +204,9 @@ class RecordStream:
             yield from self._decompressed(data[8:size], position)
         elif type_ == pf.PERF_RECORD_COMPRESSED2:
             if size < 16:
-                self.problem = FormatError("a compressed record is too short", where=self.where, offset=position)
+                self.problem = FormatError(
+                    "a compressed record is too short", where=self.where, offset=position
+                )
                 return
             (length,) = struct.unpack_from(order + "Q", data, 8)
             yield from self._decompressed(data[16 : min(size, 16 + length)], position)
@@ -207,7 +217,10 @@ class RecordStream:
         import zstandard
 
         if self._decompressor is None:
-            self._decompressor = zstandard.ZstdDecompressor().stream_writer(self._unpacked, closefd=False)
+            self._decompressor = zstandard.ZstdDecompressor().stream_writer(
+                self._unpacked,  # type: ignore[arg-type]
+                closefd=False,
+            )
         try:
             self._decompressor.write(bytes(data))
         except zstandard.ZstdError as error:
@@ -216,7 +229,9 @@ class RecordStream:
             )
             return
         except OverflowError:
-            self.problem = UnsupportedError("a compressed record that is too large", where=self.where, offset=position)
+            self.problem = UnsupportedError(
+                "a compressed record that is too large", where=self.where, offset=position
+            )
             return
         self._pending += self._unpacked.take()
         whole = memoryview(bytes(self._pending))
@@ -239,7 +254,9 @@ class RecordStream:
             order = ">" if self.big_endian else "<"
             type_, misc, _ = struct.unpack_from(order + "IHH", whole, at)
             if type_ in (pf.PERF_RECORD_COMPRESSED, pf.PERF_RECORD_COMPRESSED2):
-                self.problem = FormatError("a compressed record inside of one", where=self.where, offset=position)
+                self.problem = FormatError(
+                    "a compressed record inside of one", where=self.where, offset=position
+                )
                 return
             yield ToolRecord(type_, misc, bytes(whole[at + 8 : at + size]), position)
             at += size + extra

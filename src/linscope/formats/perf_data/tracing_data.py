@@ -26,8 +26,10 @@ class Field(NamedTuple):
     offset: int  # bytes from the start of the raw record
     size: int  # bytes
     signed: bool
-    count: int  # elements of an array; 0: not an array
-    dynamic: str  # "": in place; "data_loc" or "rel_loc": a u32 of (length << 16 | offset) that points at the data
+    length: int  # elements of an array; 0: not an array
+    dynamic: (
+        str  # "": in place; "data_loc" or "rel_loc": a u32 of (length << 16 | offset) that points at the data
+    )
 
 
 @dataclass(frozen=True)
