@@ -26,13 +26,6 @@ exec(sys.argv[2])
 u = resource.getrusage(resource.RUSAGE_SELF)
 os.write(int(sys.argv[1]), (u.ru_utime + u.ru_stime).hex().encode() + b"\\n")
 """
-LAUNCH = """import sys
-from linscope.commands.record import RECORD
-import argparse
-parser = argparse.ArgumentParser()
-RECORD.arguments(parser)
-sys.exit(RECORD.run(parser.parse_args(sys.argv[1:])))
-"""
 
 
 def measure(recorder: list[str], options: list[str], code: str) -> tuple[float, float, int]:
@@ -91,7 +84,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=int, default=5)
     runs = parser.parse_args().runs
-    recorders = {"perf": ["perf", "record", "-q"], "linscope": [sys.executable, "-c", LAUNCH, "-q"]}
+    linscope = str(Path(__file__).resolve().parent.parent / "linscope")
+    recorders = {"perf": ["perf", "record", "-q"], "linscope": [linscope, "record", "-q"]}
     tracepoint = ["-e", "syscalls:sys_enter_getppid"]
     print(f"{'workload':34}{'perf':>12}{'linscope':>12}{'ratio':>8}")
     for name, options, code in (
