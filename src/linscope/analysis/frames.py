@@ -139,8 +139,8 @@ def resolve(profile: Profile, symbolizer: Symbolizer) -> ResolvedFrames:
     """Look up every frame of the recording: mapping by address space, symbol by object."""
     frames = profile.frames
     count = len(frames)
-    with np.errstate(over="ignore"):
-        lookup = frames.address - np.where(frames.kind & KIND_EXACT, 0, 1).astype(np.uint64)
+    lookup = frames.address
+    returns = (frames.kind & KIND_EXACT) == 0
     places: list[Place] = [NOWHERE]
     numbers: dict[tuple[str, str, int], int] = {}
     place = np.zeros(count, np.int32)
@@ -155,7 +155,7 @@ def resolve(profile: Profile, symbolizer: Symbolizer) -> ResolvedFrames:
             frames, rows, lookup, space, int(spaces[first]) == 0, places, numbers, (place, start, page_offset)
         )
     modes = frames.kind & np.uint8(KIND_MODE)
-    return _find_symbols(places, place, (lookup, start, page_offset), modes, symbolizer)
+    return _find_symbols(places, place, (lookup, start, page_offset), returns, modes, symbolizer)
 
 
 def _place_frames(
@@ -197,10 +197,17 @@ def _find_symbols(
     places: list[Place],
     place: NDArray[np.int32],
     where: tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]],
+    returns: NDArray[np.bool_],
     modes: NDArray[np.uint8],
     symbolizer: Symbolizer,
 ) -> ResolvedFrames:
-    """where: instruction pointer, its mapping's start and its page offset, of each frame."""
+    """Look the symbols up, object by object.
+
+    where: instruction pointer, its mapping's start and its page offset, of each frame; returns: True for return
+    addresses.  These are looked up as they are, as perf does: at the start of a symbol, a label in assembly (ld.so's
+    _dl_start_user) is far more common than a call that ends the function before.  Without a symbol there, and for
+    source lines, it is the call that counts, one byte before.
+    """
     lookup, start, page_offset = where
     symbol = np.full(len(place), -1, np.int32)
     address = lookup.copy()
@@ -214,4 +221,8 @@ def _find_symbols(
         if number and len(rows):
             address[rows] = rule.apply(lookup[rows], start[rows], page_offset[rows])
             symbol[rows] = table.find(address[rows])
+            with np.errstate(over="ignore"):
+                address[rows] -= returns[rows].astype(np.uint64)
+            nameless = rows[(symbol[rows] < 0) & returns[rows]]
+            symbol[nameless] = table.find(address[nameless])
     return ResolvedFrames(places, tables, place, symbol, address, modes, symbolizer)

@@ -1,7 +1,7 @@
 """Address spaces and task names over time, built from side-band records in time order.
 
-A process's address space has epochs: an exec starts an empty one, a fork a copy of the parent's, and a mapping that
-replaces another one a copy with the change.  So "which mapping was it" has one answer for an (epoch, address).
+A process's address space has epochs: an exec and a change of a mapping start a new one, a fork a copy of the
+parent's.  So "which mapping was it" has one answer for an (epoch, address).
 """
 
 from __future__ import annotations
@@ -48,8 +48,12 @@ class SpaceBuilder:
         return number
 
     def exec(self, pid: int, time_ns: int) -> None:
-        """The process starts a new program: nothing of the old one is mapped."""
-        self._begin(pid, time_ns, [])
+        """The process starts a new program.
+
+        What was mapped stays until something new lies over it: while the kernel is still inside of execve, the
+        process's stack is that of the old program, and the addresses of the two hardly ever collide.
+        """
+        self._begin(pid, time_ns, list(self.spaces[self.current(pid, time_ns)].mappings))
 
     def fork(self, pid: int, parent_pid: int, time_ns: int) -> None:
         """A new process with a copy of its parent's mappings."""
