@@ -47,9 +47,7 @@ class Recording:
 
     def __repr__(self) -> str:
         names = ", ".join(event.name for event in self.events)
-        return (
-            f"<recording {self.profile.where}: {len(self.samples):,} samples of {names}, {self.lost:,} lost>"
-        )
+        return f"<recording {self.profile.where}: {len(self.samples):,} samples of {names}, {self.lost:,} lost>"
 
     @property
     def events(self) -> list[Event]:
@@ -144,7 +142,7 @@ class Recording:
         tree, node = build_call_tree(self.profile, labels, rows, groups, weights, inlines=inlines)
         shown = self.events[event] if self.events else Event("", "samples")
         notes = self.notes()
-        others = [e.name for i, e in enumerate(self.events) if i != event and not e.name.startswith("dummy")]
+        others = [e.name for i, e in enumerate(self.events) if i != event and self._was_sampled(i)]
         if others:
             notes.append(f"other events in this recording: {', '.join(others)}")
         return flame_graph(
@@ -172,17 +170,12 @@ class Recording:
         if by == "cpu":
             names = [f"CPU {value}" for value in values.tolist()]
         else:
-            names = [
-                f"{comms[samples.comm[i]]} ({v})"
-                for v, i in zip(values.tolist(), first.tolist(), strict=True)
-            ]
+            names = [f"{comms[samples.comm[i]]} ({v})" for v, i in zip(values.tolist(), first.tolist(), strict=True)]
         return group.astype(np.uint32), names
 
     def _title(self) -> str:
         command = self.command()
-        return (
-            f"Flame graph: {command}" if command else f"Flame graph: {os.path.basename(self.profile.where)}"
-        )
+        return f"Flame graph: {command}" if command else f"Flame graph: {os.path.basename(self.profile.where)}"
 
     def command(self) -> str:
         """The command line that was recorded, or "" when the recording does not tell."""
@@ -210,22 +203,26 @@ class Recording:
         rows = self.rows_of(keep, event)
         weight = self.weights(options.weight)
         shown = self.events[event].name if self.events else ""
+        others = [e.name for i, e in enumerate(self.events) if i != event and self._was_sampled(i)]
         title = [
             *self.notes(),
+            *([f"Other events (--event): {', '.join(others)}"] if others else []),
             f"Samples: {int(rows.sum()):,} of event {shown!r}",
             f"Event count: {int(weight[rows].sum()):,}",
             "",
         ]
-        return report_rows(self.profile, self.resolved, rows, weight, options, title)
+        whole = int(weight[self.samples.event == event].sum())
+        return report_rows(self.profile, self.resolved, rows, weight, options, whole, title)
+
+    def _was_sampled(self, event: int) -> bool:
+        return bool((self.samples.event == event).any())
 
     def script(self, fields: frozenset[str] | None = None, keep: Filter = EVERYTHING) -> Rows:
         """Every sample in time order; fields: as ``views.script.FIELDS``, None for perf script's own."""
         from linscope.views.script import parse_fields, script_rows
 
         rows = keep.rows(self.profile, self.resolved)
-        return script_rows(
-            self.profile, self.resolved, rows, fields or parse_fields(None), self.profile.payload
-        )
+        return script_rows(self.profile, self.resolved, rows, fields or parse_fields(None), self.profile.payload)
 
 
 def open_recording(

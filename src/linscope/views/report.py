@@ -45,9 +45,10 @@ def report_rows(
     rows: NDArray[np.bool_],
     weight: NDArray[np.uint64],
     options: ReportOptions,
+    whole: int,
     title: list[str],
 ) -> Rows:
-    """The report's table.  rows: which samples; weight: of every sample."""
+    """The report's table.  rows: which samples; weight: of every sample; whole: the weight that is 100 %."""
     task_keys = [key for key in options.sort if key in TASK_KEYS]
     frame_level = any(key in FRAME_KEYS for key in options.sort)
     group, group_of = _groups(profile, rows, task_keys)
@@ -56,7 +57,7 @@ def report_rows(
     entry = entry_labels(tree, options.sort)
     samples_at = np.bincount(node, minlength=len(tree.tree.parent)).astype(np.int64)
     entries = entries_of(tree, entry, samples_at, children=options.children, frame_level=frame_level)
-    whole = max(1, int(tree.self_weight.sum()))
+    whole = max(1, whole)
     columns = _columns(options, frame_level)
 
     def all_rows() -> Iterator[Sequence[Any]]:
