@@ -12,6 +12,10 @@ MAX_LINES = 600
 MAX_NATIVE_LINES = 2500
 
 
+def is_setter(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return any(isinstance(decorator, ast.Attribute) for decorator in node.decorator_list)
+
+
 def public_nodes(tree: ast.Module) -> Iterator[tuple[str, ast.AST]]:
     for node in tree.body:
         if isinstance(
@@ -20,9 +24,9 @@ def public_nodes(tree: ast.Module) -> Iterator[tuple[str, ast.AST]]:
             yield node.name, node
             if isinstance(node, ast.ClassDef):
                 for inner in node.body:
-                    if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef) and not inner.name.startswith("_"):
-                        if not any(isinstance(d, ast.Attribute) for d in inner.decorator_list):  # a setter
-                            yield f"{node.name}.{inner.name}", inner
+                    is_function = isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef)
+                    if is_function and not inner.name.startswith("_") and not is_setter(inner):
+                        yield f"{node.name}.{inner.name}", inner
 
 
 def test_public_things_have_docstrings() -> None:

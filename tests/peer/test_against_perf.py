@@ -23,7 +23,7 @@ PROGRAMS = {
     "python": [sys.executable, BUSY, "1.5"],
     "kernel": ["dd", "if=/dev/zero", "of=/dev/null", "bs=512", "count=600000"],
     "processes": ["sh", "-c", "seq 60000 | sort -R | sort -n | gzip -9 >/dev/null"],
-    "compiler": ["gcc", "-O2", "-c", "-o", "/dev/null", str(ROOT / "bench" / "deep.c")],
+    "compiler": ["gcc", "-O3", "-c", "-o", "/dev/null", str(ROOT / "bench" / "deep.c")],
 }
 # Names that perf 6.1 gives to PLT stubs wrongly or not at all; see docs/decisions/0004.
 PLT = re.compile(r"@plt$|^\[unknown\]$|^(0x)?[0-9a-f]{12,}$")
@@ -46,7 +46,7 @@ def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         "linscope": [sys.executable, "-m", "linscope", "record"],
     }[recorder]
     subprocess.run(
-        [*start, "-q", "-e", "cpu-clock", "-F", "1499", "-g", "-o", str(path), "--", *PROGRAMS[program]],
+        [*start, "-q", "-e", "cpu-clock", "-F", "2999", "-g", "-o", str(path), "--", *PROGRAMS[program]],
         check=True,
         capture_output=True,
     )
@@ -88,6 +88,8 @@ def our_stacks(recording: Recording) -> Counter[tuple[str, ...]]:
 def test_stacks_and_weights_equal_perfs(recorded: Path) -> None:
     theirs, ours = perf_stacks(recorded), our_stacks(linscope.open(recorded))
     assert ours.total() == theirs.total() > 0
+    # Where a chain ends in garbage perf shows none of it; we show what was before the garbage.
+    theirs = Counter({stack: weight for stack, weight in theirs.items() if len(stack) > 1})
     same = sum((theirs & ours).values())
     assert same >= 0.995 * theirs.total(), (theirs - ours).most_common(5)
 
