@@ -1,7 +1,13 @@
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+# (start, end, page offset, object), a row a mapping; object -1: code without a file, -2: not code
+_Space = tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64], NDArray[np.int32]]
+# ((offset, size, address) of each segment, (bytes, address, search table, its address, is .debug_frame) of each section)
+_Object = tuple[NDArray[np.uint64], list[tuple[bytes, int, bytes, int, bool]]]
 
 class Scanner:
     def __init__(
@@ -11,8 +17,21 @@ class Scanner:
         self, layouts: NDArray[np.uint64], ids: NDArray[np.uint64], events: NDArray[np.uint16]
     ) -> None: ...
     def scan(self, buffer: Any, start: int = 0) -> dict[str, Any]: ...
+    def set_unwinder(self, unwinder: Unwinder | None, spaces: NDArray[np.uint32]) -> None: ...
     def stacks(self) -> tuple[NDArray[np.uint32], NDArray[np.uint64], NDArray[np.uint8]]: ...
     def take_completed(self) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]: ...
+
+class Unwinder:
+    def __init__(
+        self, load_space: Callable[[int], _Space], load_object: Callable[[int], _Object], swap: bool
+    ) -> None: ...
+    def rules_at(
+        self, object: int, address: int
+    ) -> tuple[tuple[int, int, int], dict[int, tuple[int, int, int]], int, bool] | None: ...
+    def walk(
+        self, space: int, registers: NDArray[np.uint64], known: int, stack: Any
+    ) -> tuple[NDArray[np.uint64], int]: ...
+    def endings(self) -> tuple[int, ...]: ...
 
 def regroup(
     parent: NDArray[np.uint32], label: NDArray[np.uint32], leaf: NDArray[np.uint32], group: NDArray[np.uint32]

@@ -4,6 +4,7 @@
 
 #include <stdexcept>
 
+#include "arrays.h"
 #include "fold.h"
 #include "scan.h"
 
@@ -11,32 +12,6 @@ namespace nb = nanobind;
 using namespace linscope;
 
 namespace {
-
-template <typename T> using Input = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-
-// Hands a vector's memory to numpy without a copy.
-template <typename T> nb::object array_of(std::vector<T> &&values) {
-    auto *kept = new std::vector<T>(std::move(values));
-    nb::capsule owner(kept, [](void *p) noexcept { delete static_cast<std::vector<T> *>(p); });
-    return nb::cast(nb::ndarray<nb::numpy, T, nb::ndim<1>>(kept->data(), {kept->size()}, owner));
-}
-
-class BufferView {
-  public:
-    explicit BufferView(nb::handle object) {
-        if (PyObject_GetBuffer(object.ptr(), &view_, PyBUF_SIMPLE) != 0) {
-            throw nb::python_error();
-        }
-    }
-    ~BufferView() { PyBuffer_Release(&view_); }
-    BufferView(const BufferView &) = delete;
-    BufferView &operator=(const BufferView &) = delete;
-    const uint8_t *data() const { return static_cast<const uint8_t *>(view_.buf); }
-    size_t size() const { return static_cast<size_t>(view_.len); }
-
-  private:
-    Py_buffer view_;
-};
 
 constexpr size_t kLayoutWords = 7;
 
@@ -209,6 +184,7 @@ nb::tuple intern_pairs(Input<uint64_t> a, Input<uint32_t> b) {
 
 NB_MODULE(_core, m) {
     m.doc() = "The measured hot loops; each has a plain Python twin in tests/native.";
+    bind_unwinder(m);
     nb::class_<Scanner>(m, "Scanner")
         .def("__init__",
              [](Scanner *self, Input<uint64_t> layouts, Input<uint64_t> ids, Input<uint16_t> events, bool swap) {
@@ -224,6 +200,11 @@ NB_MODULE(_core, m) {
              })
         .def("scan", &scan, nb::arg("buffer"), nb::arg("start") = 0)
         .def("stacks", &stacks)
+        .def("set_unwinder",
+             [](Scanner &self, Unwinder *unwinder, Input<uint32_t> spaces) {
+                 self.set_unwinder(unwinder, {spaces.data(), spaces.data() + spaces.size()});
+             },
+             nb::arg("unwinder").none(), nb::arg("spaces"), nb::keep_alive<1, 2>())
         .def("take_completed", [](Scanner &self) {
             std::vector<uint64_t> sample;
             std::vector<uint32_t> stack;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <iterator>
 
 namespace linscope {
 namespace {
@@ -9,7 +10,10 @@ namespace {
 // enum perf_event_sample_format
 constexpr uint64_t IP = 1 << 0, TID = 1 << 1, TIME = 1 << 2, ADDR = 1 << 3, READ = 1 << 4, CALLCHAIN = 1 << 5,
                    ID = 1 << 6, CPU = 1 << 7, PERIOD = 1 << 8, STREAM_ID = 1 << 9, RAW = 1 << 10,
-                   IDENTIFIER = 1 << 16;
+                   BRANCH_STACK = 1 << 11, REGS_USER = 1 << 12, STACK_USER = 1 << 13, IDENTIFIER = 1 << 16;
+// enum perf_branch_sample_type
+constexpr uint64_t BRANCH_HW_INDEX = 1 << 17, BRANCH_COUNTERS = 1 << 19;
+constexpr uint64_t BRANCH_ENTRY_SIZE = 24, REGS_ABI_NONE = 0, REGS_ABI_64 = 2;
 // enum perf_event_read_format
 constexpr uint64_t READ_ENABLED = 1, READ_RUNNING = 2, READ_ID = 4, READ_GROUP = 8, READ_LOST = 16;
 
@@ -37,6 +41,13 @@ void skip_read_values(Cursor &record, uint64_t format) {
         record.skip_words(times + per_value);
     }
 }
+
+// DWARF number of each register of enum perf_event_x86_regs; those from flags to gs have none that unwinding needs.
+constexpr uint8_t NO_NUMBER = 0xFF;
+constexpr uint8_t DWARF_NUMBER[24] = {0,         3,         2,         1,         4,         5,
+                                      6,         7,         16,        NO_NUMBER, NO_NUMBER, NO_NUMBER,
+                                      NO_NUMBER, NO_NUMBER, NO_NUMBER, NO_NUMBER, 8,         9,
+                                      10,        11,        12,        13,        14,        15};
 
 int words_before_id(uint64_t type) {
     return ((type & IP) != 0) + ((type & TID) != 0) + ((type & TIME) != 0) + ((type & ADDR) != 0);
@@ -165,6 +176,9 @@ bool Scanner::sample(Cursor record, uint16_t misc, const uint8_t *base, SampleCo
         if (!record.ok()) {
             return false;
         }
+        if (unwinder_ && (type & REGS_USER) && (type & STACK_USER)) {
+            unwind_user_part(record, layout);
+        }
         if (chain_.words.empty() && (type & IP)) {
             chain_.words.push_back(instruction);
             chain_.nodes.resize(1);
@@ -192,6 +206,60 @@ bool Scanner::sample(Cursor record, uint16_t misc, const uint8_t *base, SampleCo
     out.misc.push_back(misc);
     samples_seen_++;
     return true;
+}
+
+void Scanner::set_unwinder(Unwinder *unwinder, std::vector<uint32_t> spaces) {
+    unwinder_ = unwinder;
+    spaces_ = std::move(spaces);
+}
+
+// The record stands behind PERF_SAMPLE_RAW.  A sample that is too short for its dump keeps the chain it has.
+void Scanner::unwind_user_part(Cursor record, const Layout &layout) {
+    if (samples_seen_ >= spaces_.size()) {
+        return;
+    }
+    if (layout.sample_type & BRANCH_STACK) {
+        uint64_t count = record.u64();
+        if (layout.branch_sample_type & BRANCH_HW_INDEX) record.skip(8);
+        if (count > record.left() / BRANCH_ENTRY_SIZE) {
+            return;
+        }
+        record.skip(count * BRANCH_ENTRY_SIZE);
+        if (layout.branch_sample_type & BRANCH_COUNTERS) record.skip_words(count);
+    }
+    uint64_t abi = record.u64();
+    if (abi == REGS_ABI_NONE) { // a kernel thread
+        return;
+    }
+    UserState user;
+    for (uint64_t mask = layout.user_registers; mask != 0; mask &= mask - 1) {
+        auto bit = static_cast<size_t>(std::countr_zero(mask));
+        uint64_t value = record.u64();
+        if (bit < std::size(DWARF_NUMBER) && DWARF_NUMBER[bit] != NO_NUMBER) {
+            user.registers[DWARF_NUMBER[bit]] = value;
+            user.known |= 1u << DWARF_NUMBER[bit];
+        }
+    }
+    if (abi != REGS_ABI_64) { // of a 32-bit program only where it was is told
+        user.known &= 1u << kReturnAddress;
+    }
+    uint64_t size = record.u64();
+    user.stack = record.at();
+    record.skip(size);
+    uint64_t filled = size ? record.u64() : 0;
+    if (!record.ok()) {
+        return;
+    }
+    user.stack_size = std::min(size, filled);
+    unwound_.clear();
+    unwinder_->walk(spaces_[samples_seen_], user, unwound_);
+    std::vector<uint64_t> &words = chain_.words;
+    auto recorded = std::find(words.begin(), words.end(), static_cast<uint64_t>(CONTEXT_USER));
+    if (!unwound_.empty() && unwound_.size() + 1 > static_cast<size_t>(words.end() - recorded)) {
+        words.erase(recorded, words.end());
+        words.push_back(static_cast<uint64_t>(CONTEXT_USER));
+        words.insert(words.end(), unwound_.begin(), unwound_.end());
+    }
 }
 
 bool Scanner::read_words(Cursor &record, uint64_t length) {

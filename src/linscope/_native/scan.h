@@ -6,6 +6,7 @@
 
 #include "cursor.h"
 #include "intern.h"
+#include "unwind.h"
 
 namespace linscope {
 
@@ -14,8 +15,8 @@ struct Layout {
     uint64_t sample_type;
     uint64_t read_format;
     uint64_t branch_sample_type;
-    uint64_t user_registers; // how many
-    uint64_t interrupt_registers;
+    uint64_t user_registers; // a mask
+    uint64_t interrupt_registers; // how many
     uint64_t sample_id_all;
     uint64_t default_period;
 };
@@ -52,6 +53,9 @@ class Scanner {
     const Tree &stacks() const { return stacks_; }
     // (number of the sample over all scans, stack with its deferred user part) since the last call.
     std::vector<std::pair<uint64_t, uint32_t>> take_completed();
+    // From now on the user part of samples that carry registers and a stack dump is unwound.  spaces: the address
+    // space of each sample, numbered over all scans; unwinder: outlives the scanner; null ends it.
+    void set_unwinder(Unwinder *unwinder, std::vector<uint32_t> spaces);
     void set_layouts(std::vector<Layout> layouts, std::unordered_map<uint64_t, uint16_t> ids);
 
   private:
@@ -68,6 +72,7 @@ class Scanner {
 
     uint16_t event_of_sample(Cursor record) const;
     bool sample(Cursor record, uint16_t misc, const uint8_t *base, SampleColumns &out);
+    void unwind_user_part(Cursor record, const Layout &layout);
     void trailer(const uint8_t *body, size_t size, OtherColumns &out) const;
     bool read_words(Cursor &record, uint64_t length);
     void completed_chain(Cursor record);
@@ -86,6 +91,9 @@ class Scanner {
     std::unordered_map<uint64_t, std::vector<Deferred>> deferred_; // by cookie
     std::vector<std::pair<uint64_t, uint32_t>> completed_;
     uint64_t samples_seen_ = 0;
+    Unwinder *unwinder_ = nullptr;
+    std::vector<uint32_t> spaces_; // of samples
+    std::vector<uint64_t> unwound_;
 };
 
 } // namespace linscope

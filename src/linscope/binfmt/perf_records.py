@@ -39,6 +39,7 @@ class Scanner:
 
     def __init__(self, *, swap: bool) -> None:
         """swap: the records are in the other byte order."""
+        self.swap = swap
         empty = np.empty(0, np.uint64)
         self._core = _core.Scanner(empty, empty, np.empty(0, np.uint16), swap)
 
@@ -57,6 +58,13 @@ class Scanner:
         return Scanned(
             found["samples"], found["others"], found["consumed"], found["stopped_at"], found["error"] or ""
         )
+
+    def set_unwinder(self, unwinder: _core.Unwinder | None, space_of_sample: NDArray[np.uint32]) -> None:
+        """Unwind the user part of samples with registers and a stack dump from now on; None ends it.
+
+        space_of_sample: of each sample, numbered over all scans, the number that the unwinder knows its space by.
+        """
+        self._core.set_unwinder(unwinder, space_of_sample)
 
     def stacks(self) -> RawStacks:
         """The tree of all chains so far."""

@@ -170,6 +170,7 @@ class Profile:
     named: NamedFrames | None = None  # what each frame is called, when the file itself tells (text formats)
     tables: dict[str, EventTable] = field(default_factory=dict)  # fields of tracepoints, by event
     where: str = ""
+    stack_endings: dict[str, int] = field(default_factory=dict)  # how the walks of user stack dumps ended
 
     @property
     def lost(self) -> int:

@@ -63,7 +63,7 @@ class EventAttr:
             self.sample_type,
             self.read_format,
             self.branch_sample_type,
-            self.sample_regs_user.bit_count(),
+            self.sample_regs_user,
             self.sample_regs_intr.bit_count(),
             self.flags["sample_id_all"],
             self.sample_period,

@@ -8,6 +8,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,6 +29,8 @@ from linscope.formats.perf_data.header import Header, detect, parse_header
 from linscope.formats.perf_data.stream import Chunk, RecordStream, ToolRecord
 from linscope.formats.perf_data.tracepoints import TracepointTables
 from linscope.formats.perf_data.tracing_data import TracingData, parse_tracing_data
+from linscope.formats.perf_data.user_stacks import Spool, has_stack_dumps, unwind_user_stacks, why_not
+from linscope.symbols.objects import SearchPath
 
 _COLUMNS = ("time", "cpu", "pid", "tid", "event", "weight", "stack", "address", "misc")
 
@@ -58,8 +61,11 @@ class PerfDataFile:
         self.source.close()
 
     def _tell_scanner(self) -> None:
+        self._describe_events(self.scanner)
+
+    def _describe_events(self, scanner: Scanner) -> None:
         ids = [(i, number) for number, attr in enumerate(self.attrs) for i in attr.ids]
-        self.scanner.set_events([attr.layout() for attr in self.attrs], ids)
+        scanner.set_events([attr.layout() for attr in self.attrs], ids)
 
     def records(self, progress: Callable[[int], Any] | None = None) -> Iterator[Chunk | ToolRecord]:
         """Chunks of scanned records in the order of the file; attrs, features... of a pipe are taken in on the way."""
@@ -77,22 +83,36 @@ class PerfDataFile:
                     )
                 )
                 end = None
-        stream = RecordStream(
-            self.source,
-            start,
-            end,
-            self.header.big_endian,
-            self.scanner,
-            self.where,
-            seekable,
-            progress=progress,
-        )
-        yield from self._taken(stream)
+        for stream in self._streams(self.source, start, end, self.scanner, seekable, progress):
+            yield from self._taken(stream)
+
+    def _streams(
+        self,
+        source: BinaryIO,
+        start: int,
+        end: int | None,
+        scanner: Scanner,
+        seekable: bool,
+        progress: Callable[[int], Any] | None,
+    ) -> Iterator[RecordStream]:
+        """The records of source from start to end, then those of a directory's further files."""
+        big = self.header.big_endian
+        yield RecordStream(source, start, end, big, scanner, self.where, seekable, progress=progress)
         for path in self.parts:
             with path.open("rb", buffering=0) as part:
-                yield from self._taken(
-                    RecordStream(part, 0, None, self.header.big_endian, self.scanner, str(path))
-                )
+                yield RecordStream(part, 0, None, big, scanner, str(path))
+
+    def _records_again(
+        self, scanner: Scanner, progress: Callable[[int], Any] | None
+    ) -> Iterator[Chunk | ToolRecord]:
+        """The records a second time, of which nothing is learned; none if the stream could not be kept."""
+        spool = self.source
+        source = spool.again() if isinstance(spool, Spool) else spool
+        if source is None:
+            return
+        start, size = (0, 0) if isinstance(spool, Spool) else self.header.data
+        for stream in self._streams(source, start, start + size if size else None, scanner, True, progress):
+            yield from stream
 
     def _taken(self, stream: RecordStream) -> Iterator[Chunk | ToolRecord]:
         for item in stream:
@@ -188,8 +208,19 @@ class PerfDataFile:
                 )
         self._name_events()
 
-    def read(self, *, tables: bool = False, progress: Callable[[int], Any] | None = None) -> Profile:
-        """All tables.  tables: also one for the fields of each tracepoint."""
+    def read(
+        self,
+        *,
+        tables: bool = False,
+        progress: Callable[[int], Any] | None = None,
+        search: SearchPath | None = None,
+    ) -> Profile:
+        """All tables.  tables: also one for the fields of each tracepoint.
+
+        search: where the mapped files lie, which user stack dumps are unwound with; None: on this machine.
+        """
+        if not self.source.seekable():
+            self.source = Spool(self.source)  # type: ignore[assignment]
         columns: dict[str, list[NDArray[Any]]] = {name: [] for name in _COLUMNS}
         records: list[sideband.SideRecord] = []
         counts: Counter[int] = Counter()
@@ -200,6 +231,8 @@ class PerfDataFile:
                 counts[item.type] += 1
                 continue
             scanned = item.scanned
+            if isinstance(self.source, Spool) and not has_stack_dumps(self.attrs):
+                self.source.forget()
             counts[pe.PERF_RECORD_SAMPLE] += len(scanned.samples["time"])
             for name, parts in columns.items():
                 parts.append(scanned.samples[name])
@@ -212,7 +245,7 @@ class PerfDataFile:
         whole = {name: _joined(name, parts) for name, parts in columns.items()}
         samples, completed = self.scanner.take_completed()
         whole["stack"][samples.astype(np.int64)] = completed
-        profile = self._profile(whole, records, counts)
+        profile = self._profile(whole, records, counts, partial(self._unwind, progress, search))
         if payloads is not None:
             profile.tables = payloads.finish()
         return profile
@@ -242,7 +275,11 @@ class PerfDataFile:
             )
 
     def _profile(
-        self, columns: dict[str, NDArray[Any]], records: list[sideband.SideRecord], counts: Counter[int]
+        self,
+        columns: dict[str, NDArray[Any]],
+        records: list[sideband.SideRecord],
+        counts: Counter[int],
+        unwind: Callable[[NDArray[np.uint32], NDArray[np.uint32], list[Space]], dict[str, int]],
     ) -> Profile:
         spaces, comms = SpaceBuilder(), CommBuilder()
         records.sort(key=lambda record: record.time_ns)
@@ -254,6 +291,7 @@ class PerfDataFile:
             )
         records.clear()
         space_of_sample = spaces.spaces_at(columns["pid"], columns["time"])
+        endings = unwind(columns["stack"], space_of_sample, spaces.spaces)
         stacks, frames, leaf = self._stacks(columns["stack"], space_of_sample, spaces.spaces)
         samples = Samples(
             time_ns=columns["time"],
@@ -281,7 +319,36 @@ class PerfDataFile:
             features=self.features,
             problems=list(self.header.problems) + list(self.problems),
             where=self.where,
+            stack_endings=endings,
         )
+
+    def _unwind(
+        self,
+        progress: Callable[[int], Any] | None,
+        search: SearchPath | None,
+        stack: NDArray[np.uint32],
+        space_of_sample: NDArray[np.uint32],
+        spaces: list[Space],
+    ) -> dict[str, int]:
+        """Unwind user stack dumps, if there are any: afterwards stack's nodes are those of a new scanner's tree."""
+        if not has_stack_dumps(self.attrs):
+            return {}
+        problem = why_not(self.attrs, str(self.features.get("ARCH", "")), self.where)
+        if problem is not None:
+            self.problems.append(problem)
+            return {}
+        scanner = Scanner(swap=self.header.big_endian)
+        self._describe_events(scanner)
+        records = partial(self._records_again, progress=progress)
+        unwound, endings = unwind_user_stacks(records, scanner, spaces, space_of_sample, search)
+        if len(unwound) != len(stack):  # the stream could not be kept, or the file has changed
+            self.problems.append(
+                InputError("cannot read the records again, so user stacks are not unwound", where=self.where)
+            )
+            return {}
+        stack[:] = unwound
+        self.scanner = scanner
+        return endings
 
     def _stacks(
         self, raw_leaf: NDArray[np.uint32], space: NDArray[np.uint32], spaces: list[Space]
