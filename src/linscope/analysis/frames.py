@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,11 +12,12 @@ from numpy.typing import NDArray
 
 from linscope.abi import perf_event as pe
 from linscope.binfmt.perf_records import KIND_EXACT, KIND_MODE
-from linscope.columns.profile import Frames, Mapping, Profile, Space
+from linscope.columns.profile import Frames, Mapping, NamedFrames, Profile, Space
 from linscope.symbols.objects import InlineFrame, ObjectKey, Symbolizer
-from linscope.symbols.table import SymbolTable
+from linscope.symbols.table import SymbolTable, table_of_names
 
 UNKNOWN = "[unknown]"
+_OFFSET = re.compile(r"\+0x([0-9a-f]{1,16})$")  # behind a symbol, as perf script prints it
 _ANONYMOUS = ("//anon", "/dev/zero", "/anon_hugepage", "[stack", "/SYSV", "[heap]", "[anon")
 
 
@@ -67,6 +69,7 @@ class ResolvedFrames:
     address: NDArray[np.uint64]  # in the table's unit: a file offset for files
     modes: NDArray[np.uint8]  # PERF_RECORD_MISC_CPUMODE_*
     symbolizer: Symbolizer
+    offsets: NDArray[np.uint64] | None = None  # bytes into the symbol, of frames that came with their names
 
     def symbol_labels(self, *, by_address: bool = False) -> Labels:
         """One label a symbol.  Frames without a symbol: one label an object, or one an address (as perf report)."""
@@ -94,12 +97,14 @@ class ResolvedFrames:
         symbol = int(self.symbol[frame])
         if symbol < 0:
             return 0
+        if self.offsets is not None:
+            return int(self.offsets[frame])
         return int(self.address[frame]) - int(self.tables[int(self.place[frame])].starts[symbol])
 
     def inlines(self, frame: int) -> Sequence[InlineFrame]:
         """Functions at the frame's address by DWARF, innermost first, the symbol itself last; empty without DWARF."""
         place = self.places[int(self.place[frame])]
-        if place.key.kind != "user":
+        if place.key.kind != "user" or self.offsets is not None:
             return []
         return self.symbolizer.inlines(place.key, self.address[frame : frame + 1])[0]
 
@@ -108,7 +113,7 @@ class ResolvedFrames:
         place = self.places[int(self.place[frame])]
         found = (
             self.symbolizer.source_line(place.key, int(self.address[frame]))
-            if place.key.kind == "user"
+            if place.key.kind == "user" and self.offsets is None
             else None
         )
         return f"{found[0].rsplit('/', 1)[-1]}:{found[1]}" if found else ""
@@ -136,7 +141,12 @@ class Labels(NamedTuple):
 
 
 def resolve(profile: Profile, symbolizer: Symbolizer) -> ResolvedFrames:
-    """Look up every frame of the recording: mapping by address space, symbol by object."""
+    """Look up every frame of the recording: mapping by address space, symbol by object.
+
+    Frames that came with their names (``profile.named``) keep them.
+    """
+    if profile.named is not None:
+        return _take_names(profile.frames, profile.named, symbolizer)
     frames = profile.frames
     count = len(frames)
     lookup = frames.address
@@ -226,3 +236,36 @@ def _find_symbols(
             nameless = rows[(symbol[rows] < 0) & returns[rows]]
             symbol[nameless] = table.find(address[nameless])
     return ResolvedFrames(places, tables, place, symbol, address, modes, symbolizer)
+
+
+def _take_names(frames: Frames, named: NamedFrames, symbolizer: Symbolizer) -> ResolvedFrames:
+    """Objects and symbols as the file tells them; "name+0x1a" is a name and an offset where the file has addresses."""
+    places: list[Place] = [NOWHERE]
+    names: list[dict[str, int]] = [{}]  # of each place: symbol -> number
+    numbers: dict[tuple[str, str], int] = {}
+    place = np.zeros(len(frames), np.int32)
+    symbol = np.full(len(frames), -1, np.int32)
+    offsets = np.zeros(len(frames), np.uint64)
+    rows = zip(named.symbols, named.objects, named.kinds, frames.address.tolist(), strict=True)
+    for frame, (name, path, kind, address) in enumerate(rows):
+        known = name not in ("", UNKNOWN)
+        if not known and path in ("", UNKNOWN):
+            continue
+        at = numbers.get((path, kind))
+        if at is None:
+            at = numbers[path, kind] = len(places)
+            places.append(Place(ObjectKey(path, kind=kind), path or UNKNOWN))
+            names.append({})
+        place[frame] = at
+        if known:
+            offset = _OFFSET.search(name) if address else None
+            if offset is not None:
+                offsets[frame] = int(offset[1], 16)
+                name = name[: offset.start()]
+            symbol[frame] = names[at].setdefault(name, len(names[at]))
+    tables = []
+    for found in names:
+        starts = np.arange(len(found), dtype=np.uint64)
+        tables.append(table_of_names(starts, starts + np.uint64(1), list(found), demangled=symbolizer.demangle))
+    modes = frames.kind & np.uint8(KIND_MODE)
+    return ResolvedFrames(places, tables, place, symbol, frames.address, modes, symbolizer, offsets)

@@ -18,6 +18,8 @@ FORMATS = Table(
         "perf.data": Entry(
             "linscope.formats.perf_data.format:PERF_DATA", "recordings of perf and of linscope record"
         ),
+        "perf script": Entry("linscope.formats.perf_script:PERF_SCRIPT", "the text that perf script prints"),
+        "folded": Entry("linscope.formats.folded:FOLDED", "folded stacks: a;b;c 12"),
     },
 )
 _HEAD = 64 << 10  # bytes that detection may look at
