@@ -62,6 +62,72 @@ class Slots {
     size_t used_ = 0;
 };
 
+// From the 96-bit hash of a whole chain to the node it led to.  Chains are not kept for comparison: among a million of
+// them two have the same hash once in 10^17 recordings.
+class ChainCache {
+  public:
+    struct Key {
+        uint64_t hash; // never 0
+        uint32_t check;
+    };
+    ChainCache() : entries_(1024) {}
+
+    static Key key_of(const uint64_t *words, const uint8_t *kinds, size_t count) {
+        uint64_t even = count, odd = 0x9E3779B97F4A7C15ull; // two lanes: a multiplication takes longer than its turn
+        size_t i = 0;
+        for (; i + 1 < count; i += 2) {
+            even = step(even, words[i], kinds[i]);
+            odd = step(odd, words[i + 1], kinds[i + 1]);
+        }
+        if (i < count) {
+            even = step(even, words[i], kinds[i]);
+        }
+        return {mix(even, odd) | 1, static_cast<uint32_t>(mix(odd, even) >> 32)};
+    }
+    // The node of a chain seen before, or nullptr.
+    const uint32_t *find(Key key) const {
+        for (size_t i = key.hash >> 8 & (entries_.size() - 1); entries_[i].hash != 0; i = (i + 1) & (entries_.size() - 1)) {
+            if (entries_[i].hash == key.hash && entries_[i].check == key.check) {
+                return &entries_[i].node;
+            }
+        }
+        return nullptr;
+    }
+    void add(Key key, uint32_t node) {
+        if (++used_ * 3 > entries_.size() * 2) {
+            std::vector<Entry> old(entries_.size() * 2);
+            old.swap(entries_);
+            for (const Entry &entry : old) {
+                if (entry.hash != 0) {
+                    place(entry);
+                }
+            }
+        }
+        place({key.hash, key.check, node});
+    }
+
+  private:
+    struct Entry {
+        uint64_t hash = 0;
+        uint32_t check = 0;
+        uint32_t node = 0;
+    };
+    static uint64_t step(uint64_t hash, uint64_t word, uint8_t kind) {
+        hash = (hash ^ word ^ static_cast<uint64_t>(kind) << 56) * 0xD6E8FEB86659FD93ull;
+        return hash ^ (hash >> 29);
+    }
+    void place(const Entry &entry) {
+        size_t i = entry.hash >> 8 & (entries_.size() - 1);
+        while (entries_[i].hash != 0) {
+            i = (i + 1) & (entries_.size() - 1);
+        }
+        entries_[i] = entry;
+    }
+
+    std::vector<Entry> entries_;
+    size_t used_ = 0;
+};
+
 // A tree whose nodes are (parent, label, kind); node 0 is the root and is its own parent.  Parents come before children.
 // A node's hash is that of its whole path, so that the places of all nodes of a path can be fetched from memory before
 // the first of them is known: what a lookup costs is waiting for memory.

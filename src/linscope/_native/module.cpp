@@ -2,6 +2,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "arrays.h"
@@ -160,8 +161,20 @@ nb::tuple intern_pairs(Input<uint64_t> a, Input<uint32_t> b) {
     std::vector<Pair> pairs;
     std::vector<uint32_t> ids(a.size());
     Slots slots;
+    // Most often `a` is small (a node) and comes with the same `b` again: remember the pair that it was in last.
+    constexpr uint64_t kDense = 1 << 24;
+    uint64_t largest = 0;
+    for (size_t i = 0; i < a.size(); i++) {
+        largest = std::max(largest, std::min(a.data()[i], kDense));
+    }
+    std::vector<uint32_t> last(a.size() ? largest + 1 : 0, kNoLabel);
     for (size_t i = 0; i < a.size(); i++) {
         Pair pair{a.data()[i], b.data()[i]};
+        uint32_t *remembered = pair.a < kDense ? &last[pair.a] : nullptr;
+        if (remembered && *remembered != kNoLabel && pairs[*remembered].b == pair.b) {
+            ids[i] = *remembered;
+            continue;
+        }
         auto next = static_cast<uint32_t>(pairs.size());
         ids[i] = slots.find_or_add(
             mix(pair.a, pair.b), next,
@@ -169,6 +182,9 @@ nb::tuple intern_pairs(Input<uint64_t> a, Input<uint32_t> b) {
             [&](uint32_t n) { return n == next ? mix(pair.a, pair.b) : mix(pairs[n].a, pairs[n].b); });
         if (ids[i] == next) {
             pairs.push_back(pair);
+        }
+        if (remembered) {
+            *remembered = ids[i];
         }
     }
     std::vector<uint64_t> first(pairs.size());

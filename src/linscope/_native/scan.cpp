@@ -255,9 +255,8 @@ void Scanner::unwind_user_part(Cursor record, const Layout &layout) {
     unwinder_->walk(spaces_[samples_seen_], user, unwound_);
     std::vector<uint64_t> &words = chain_.words;
     auto recorded = std::find(words.begin(), words.end(), static_cast<uint64_t>(CONTEXT_USER));
-    if (!unwound_.empty() && unwound_.size() + 1 > static_cast<size_t>(words.end() - recorded)) {
+    if (!unwound_.empty() && unwound_.size() >= static_cast<size_t>(words.end() - recorded)) {
         words.erase(recorded, words.end());
-        words.push_back(static_cast<uint64_t>(CONTEXT_USER));
         words.insert(words.end(), unwound_.begin(), unwound_.end());
     }
 }
@@ -267,7 +266,9 @@ bool Scanner::read_words(Cursor &record, uint64_t length) {
         return false;
     }
     chain_.words.resize(length);
-    std::memcpy(chain_.words.data(), record.at(), length * 8);
+    if (length != 0) {
+        std::memcpy(chain_.words.data(), record.at(), length * 8);
+    }
     record.skip_words(length);
     if (swap_) {
         for (uint64_t &word : chain_.words) {
@@ -338,8 +339,12 @@ std::vector<std::pair<uint64_t, uint32_t>> Scanner::take_completed() {
 }
 
 // Chains that follow one another share their outer part: walk from the root, and only look up nodes from where the
-// chain leaves that of the sample before.  Returns the node of the leaf, and leaves chain_ as last_.
+// chain leaves the last one that was new.  Returns the node of the leaf; a new chain becomes last_.
 uint32_t Scanner::intern_chain() {
+    ChainCache::Key key = ChainCache::key_of(chain_.words.data(), chain_.kinds.data(), chain_.words.size());
+    if (const uint32_t *known = whole_chains_.find(key)) {
+        return *known;
+    }
     size_t count = chain_.words.size(), last_count = last_.words.size();
     size_t comparable = std::min(count, last_count);
     const uint64_t *ours = chain_.words.data() + count, *theirs = last_.words.data() + last_count;
@@ -371,6 +376,7 @@ uint32_t Scanner::intern_chain() {
         chain_.nodes[i] = node;
     }
     std::swap(chain_, last_);
+    whole_chains_.add(key, node);
     return node;
 }
 

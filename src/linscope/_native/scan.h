@@ -86,7 +86,8 @@ class Scanner {
     int trailer_id_word_ = -1; // word of the id in other records, from their end
     Tree stacks_;
     Chain chain_; // of the sample at hand
-    Chain last_;  // of the sample before
+    Chain last_;  // the last one that was new
+    ChainCache whole_chains_;
     std::vector<uint32_t> hashes_;
     std::unordered_map<uint64_t, std::vector<Deferred>> deferred_; // by cookie
     std::vector<std::pair<uint64_t, uint32_t>> completed_;

@@ -397,6 +397,7 @@ Ending Unwinder::walk_frames(const std::vector<SpaceMapping> &mappings, const Us
     if (!(start.known >> kReturnAddress & 1) || pc == 0) {
         return Ending::Outermost;
     }
+    out.push_back(kExactNext);
     out.push_back(pc);
     if (!(start.known >> kStackPointer & 1)) {
         return Ending::StackDumpEnds;
@@ -423,6 +424,9 @@ Ending Unwinder::walk_frames(const std::vector<SpaceMapping> &mappings, const Us
         // A caller's frame lies above; only a signal's handler may have had a stack of its own.
         if (!signal && frame.registers[kStackPointer] <= before) {
             return Ending::Loop;
+        }
+        if (signal) {
+            out.push_back(kExactNext);
         }
         out.push_back(pc);
         exact = signal;

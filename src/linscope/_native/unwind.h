@@ -13,6 +13,8 @@ namespace linscope {
 
 constexpr size_t kMaxFrames = 1024; // as many as a stack dump of the usual 8 KiB can hold
 
+constexpr uint64_t kExactNext = static_cast<uint64_t>(-512); // PERF_CONTEXT_USER
+
 // A loadable segment of an object: where file bytes lie in the addresses that its symbols and its CFI count.
 struct LoadSegment {
     uint64_t offset, size, address;
@@ -50,7 +52,8 @@ class Unwinder {
     Unwinder(const Unwinder &) = delete;
     Unwinder &operator=(const Unwinder &) = delete;
 
-    // Appends the instruction pointer and the return addresses, innermost first.
+    // Appends the instruction pointer and the return addresses, innermost first.  A word kExactNext stands before
+    // addresses that are those of an instruction: the first, and one that a signal interrupted.
     Ending walk(uint32_t space, const UserState &start, std::vector<uint64_t> &out);
     // The rules at an address of an object, in the unit of its symbols.
     bool rules_at(uint32_t object, uint64_t address, FrameRules &out);
