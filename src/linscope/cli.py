@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -44,9 +45,8 @@ def _threads_left() -> bool:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns the exit code."""
-    os.environ.setdefault(
-        "OPENBLAS_NUM_THREADS", "1"
-    )  # numpy's threads would spin, and we have no use for them
+    gc.set_threshold(200_000)  # a run is short and its tables make no cycles: collecting early only costs
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's threads would spin, and we have no use for them
     try:
         return _run(list(arguments))
     except LinscopeError as error:

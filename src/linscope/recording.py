@@ -126,10 +126,12 @@ class Recording:
         weight: str = "period",
         group: str = "comm",
         inlines: bool = True,
+        splits: bool = True,
     ) -> FlameGraph:
         """A flame graph.
 
-        weight: "period" or "samples"; group: what the lowest frames are: comm, process, thread, cpu or none.
+        weight: "period" or "samples"; group: what the lowest frames are: comm, process, thread, cpu or none;
+        splits: also the weights by process, thread and CPU, between which the page can switch.
         """
         from linscope.analysis.call_tree import build_call_tree
         from linscope.views.flame import flame_graph, splits_of
@@ -153,7 +155,7 @@ class Recording:
             unit="samples" if weight == "samples" else shown.period_unit,
             event=shown.name,
             notes=notes,
-            splits=splits_of(self.profile, rows, node, weights),
+            splits=splits_of(self.profile, rows, node, weights) if splits else {},
         )
 
     def _groups(self, by: str) -> tuple[NDArray[np.uint32], list[str]]:

@@ -161,30 +161,29 @@ nb::tuple intern_pairs(Input<uint64_t> a, Input<uint32_t> b) {
     std::vector<Pair> pairs;
     std::vector<uint32_t> ids(a.size());
     Slots slots;
-    // Most often `a` is small (a node) and comes with the same `b` again: remember the pair that it was in last.
+    // Most often both are small (a node, a CPU): then a table of all pairs needs no hash.
     constexpr uint64_t kDense = 1 << 24;
-    uint64_t largest = 0;
+    uint64_t width = 1, height = 1;
     for (size_t i = 0; i < a.size(); i++) {
-        largest = std::max(largest, std::min(a.data()[i], kDense));
+        height = std::max(height, std::min(a.data()[i], kDense) + 1);
+        width = std::max(width, uint64_t{b.data()[i]} + 1);
     }
-    std::vector<uint32_t> last(a.size() ? largest + 1 : 0, kNoLabel);
+    std::vector<uint32_t> table(height <= kDense / width ? width * height : 0, kNoLabel);
     for (size_t i = 0; i < a.size(); i++) {
         Pair pair{a.data()[i], b.data()[i]};
-        uint32_t *remembered = pair.a < kDense ? &last[pair.a] : nullptr;
-        if (remembered && *remembered != kNoLabel && pairs[*remembered].b == pair.b) {
-            ids[i] = *remembered;
-            continue;
-        }
         auto next = static_cast<uint32_t>(pairs.size());
-        ids[i] = slots.find_or_add(
-            mix(pair.a, pair.b), next,
-            [&](uint32_t n) { return pairs[n].a == pair.a && pairs[n].b == pair.b; },
-            [&](uint32_t n) { return n == next ? mix(pair.a, pair.b) : mix(pairs[n].a, pairs[n].b); });
+        if (!table.empty()) {
+            uint32_t &known = table[pair.a * width + pair.b];
+            known = std::min(known, next);
+            ids[i] = known;
+        } else {
+            ids[i] = slots.find_or_add(
+                mix(pair.a, pair.b), next,
+                [&](uint32_t n) { return pairs[n].a == pair.a && pairs[n].b == pair.b; },
+                [&](uint32_t n) { return n == next ? mix(pair.a, pair.b) : mix(pairs[n].a, pairs[n].b); });
+        }
         if (ids[i] == next) {
             pairs.push_back(pair);
-        }
-        if (remembered) {
-            *remembered = ids[i];
         }
     }
     std::vector<uint64_t> first(pairs.size());

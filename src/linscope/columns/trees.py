@@ -65,6 +65,22 @@ def outermost(tree: GroupedTree, labels: int) -> NDArray[np.bool_]:
     return found
 
 
+def distinct(column: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """(the distinct values, sorted; the index among them of each row): np.unique without sorting small numbers."""
+    if not len(column):
+        return column[:0], np.empty(0, np.uint32)
+    largest = int(column.max())
+    if largest > 1 << 23:
+        values, index = np.unique(column, return_inverse=True)
+        return values, index.astype(np.uint32)
+    present = np.zeros(largest + 1, np.bool_)
+    present[column] = True
+    values = np.flatnonzero(present).astype(np.uint32)
+    number = np.empty(largest + 1, np.uint32)
+    number[values] = np.arange(len(values), dtype=np.uint32)
+    return values, number[column]
+
+
 def intern_pairs(
     a: NDArray[np.uint64], b: NDArray[np.uint32]
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint64], NDArray[np.uint32]]:

@@ -135,6 +135,7 @@ class Flame:
             weight=arguments.weight,
             group=arguments.group,
             inlines=not arguments.no_inline,
+            splits=output.endswith(".html"),
         )
         _options.tell_symbol_notes(recording)
         if output == "-" or also_text:

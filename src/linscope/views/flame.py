@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +10,7 @@ from linscope.analysis.call_tree import CallTree
 from linscope.analysis.frames import NOWHERE, UNKNOWN, Labels
 from linscope.binfmt.perf_records import KIND_MODE
 from linscope.columns.profile import Profile
-from linscope.columns.trees import intern_pairs
+from linscope.columns.trees import distinct, intern_pairs
 from linscope.picture.flame_graph import FlameGraph, Kind, Split
 
 _KINDS = {
@@ -104,48 +102,36 @@ def splits_of(
     profile: Profile, rows: NDArray[np.bool_], node: NDArray[np.uint32], weight: NDArray[np.uint64]
 ) -> dict[str, Split]:
     """The tree's weights by process, thread and CPU.  node: of each sample for which rows is True."""
-    samples = profile.samples
-    comm_of: dict[int, int] = {}
-    tids, first = np.unique(samples.tid[rows], return_index=True)
-    pids_of_tids = samples.pid[rows][first]
-    comms = samples.comm[rows]
-    latest = len(comms) - 1 - np.unique(samples.tid[rows][::-1], return_index=True)[1]
-    for tid, at in zip(tids.tolist(), latest.tolist(), strict=True):
-        comm_of[tid] = int(comms[at])
-
-    def thread_name(tid: int) -> str:
-        return f"{profile.comms[comm_of[tid]]} ({tid})" if tid in comm_of else str(tid)
-
-    pids = np.unique(samples.pid[rows])
-    cpus = np.unique(samples.cpu[rows])
+    samples, comms = profile.samples, profile.comms
+    weights = weight[rows].astype(np.int64)
+    comm = samples.comm[rows]
+    tids, thread = distinct(samples.tid[rows])
+    pids, process = distinct(samples.pid[rows])
+    comm_of_thread = np.zeros(len(tids), np.uint32)
+    comm_of_thread[thread] = comm  # the last one stays
+    pid_of_thread = np.zeros(len(tids), np.uint32)
+    pid_of_thread[thread] = samples.pid[rows]
+    name_of = {tid: comms[number] for tid, number in zip(tids.tolist(), comm_of_thread.tolist(), strict=True)}
+    first_thread = dict(reversed(list(zip(pid_of_thread.tolist(), tids.tolist(), strict=True))))
+    cpus, cpu = distinct(samples.cpu[rows])
     made = {
-        "process": (
-            pids,
-            samples.pid[rows],
-            [_process_name(p, thread_name, pids_of_tids, tids) for p in pids.tolist()],
-        ),
-        "thread": (tids, samples.tid[rows], [thread_name(t) for t in tids.tolist()]),
-        "CPU": (cpus, samples.cpu[rows], [f"CPU {c}" for c in cpus.tolist()]),
+        # A process is called as its first thread is, or as one of the others when that one was not sampled.
+        "process": (process, [f"{name_of.get(p) or name_of[first_thread[p]]} ({_signed(p)})" for p in pids.tolist()]),
+        "thread": (thread, [f"{name_of[t]} ({_signed(t)})" for t in tids.tolist()]),
+        "CPU": (cpu, [f"CPU {c}" for c in cpus.tolist()]),
     }
     splits = {}
-    for title, (values, column, texts) in made.items():
-        if len(values) < 2:
+    for title, (label, texts) in made.items():
+        if len(texts) < 2:
             continue
-        label = np.searchsorted(values, column).astype(np.uint32)
         pair, pair_node, pair_label = intern_pairs(node.astype(np.uint64), label)
         if len(pair_node) > _MAX_SPLIT_ROWS:
             continue
         sums = np.zeros(len(pair_node), np.int64)
-        np.add.at(sums, pair, weight[rows].astype(np.int64))
+        np.add.at(sums, pair, weights)
         splits[title] = Split(texts, pair_node.astype(np.uint32), pair_label, sums)
     return splits
 
 
-def _process_name(
-    pid: int, thread_name: Callable[[int], str], pids: NDArray[np.uint32], tids: NDArray[np.uint32]
-) -> str:
-    """A process is called as its first thread is, or as any of its threads when that one was not sampled."""
-    mine = tids[pids == pid].tolist()
-    tid = pid if pid in mine else mine[0] if mine else pid
-    text = thread_name(tid)
-    return f"{text.rpartition(' (')[0]} ({pid})" if "(" in text else text
+def _signed(number: int) -> int:
+    return number - (1 << 32) if number >= 1 << 31 else number
