@@ -306,9 +306,7 @@ bool CfiSection::run(DwarfCursor program, const Fde &fde, uint64_t address, cons
         if (size > MAX_EXPRESSION) {
             program.fail();
         }
-        rule.how = how;
-        rule.value = static_cast<int64_t>(begin);
-        rule.size = static_cast<uint32_t>(size);
+        rule = {static_cast<int64_t>(begin), static_cast<uint32_t>(size), how, 0, 0};
     };
     auto advance = [&](uint64_t delta) { return (location += delta * cie.code_align) <= address; };
     while (program.left()) {

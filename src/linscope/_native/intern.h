@@ -72,15 +72,15 @@ class ChainCache {
     };
     ChainCache() : entries_(1024) {}
 
-    static Key key_of(const uint64_t *words, const uint8_t *kinds, size_t count) {
-        uint64_t even = count, odd = 0x9E3779B97F4A7C15ull; // two lanes: a multiplication takes longer than its turn
+    static Key key_of(const uint64_t *words, size_t count, uint64_t seed) {
+        uint64_t even = count, odd = seed + 0x9E3779B97F4A7C15ull; // two lanes: one would wait for its multiplications
         size_t i = 0;
         for (; i + 1 < count; i += 2) {
-            even = step(even, words[i], kinds[i]);
-            odd = step(odd, words[i + 1], kinds[i + 1]);
+            even = step(even, words[i]);
+            odd = step(odd, words[i + 1]);
         }
         if (i < count) {
-            even = step(even, words[i], kinds[i]);
+            even = step(even, words[i]);
         }
         return {mix(even, odd) | 1, static_cast<uint32_t>(mix(odd, even) >> 32)};
     }
@@ -112,8 +112,8 @@ class ChainCache {
         uint32_t check = 0;
         uint32_t node = 0;
     };
-    static uint64_t step(uint64_t hash, uint64_t word, uint8_t kind) {
-        hash = (hash ^ word ^ static_cast<uint64_t>(kind) << 56) * 0xD6E8FEB86659FD93ull;
+    static uint64_t step(uint64_t hash, uint64_t word) {
+        hash = (hash ^ word) * 0xD6E8FEB86659FD93ull;
         return hash ^ (hash >> 29);
     }
     void place(const Entry &entry) {

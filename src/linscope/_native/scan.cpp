@@ -25,7 +25,9 @@ constexpr uint64_t CONTEXT_MAX = static_cast<uint64_t>(-4095);
 constexpr int64_t CONTEXT_HV = -32, CONTEXT_KERNEL = -128, CONTEXT_USER = -512,
                   CONTEXT_USER_DEFERRED = -640, CONTEXT_GUEST = -2048, CONTEXT_GUEST_KERNEL = -2176,
                   CONTEXT_GUEST_USER = -2560;
-constexpr uint32_t EXACT = 8; // kind bit: the address is that of the instruction, not of the one after a call
+// Bits of a frame's kind above its CPU mode
+constexpr uint8_t EXACT = 8;    // the address is that of the instruction, not of the one after a call
+constexpr uint8_t UNWOUND = 16; // found by call frame information: surely the address after a call
 
 void skip_read_values(Cursor &record, uint64_t format) {
     uint64_t times = ((format & READ_ENABLED) != 0) + ((format & READ_RUNNING) != 0);
@@ -176,20 +178,15 @@ bool Scanner::sample(Cursor record, uint16_t misc, const uint8_t *base, SampleCo
         if (!record.ok()) {
             return false;
         }
-        if (unwinder_ && (type & REGS_USER) && (type & STACK_USER)) {
-            unwind_user_part(record, layout);
+        uint8_t user_kind = CPUMODE_USER;
+        if (unwinder_ && (type & REGS_USER) && (type & STACK_USER) && unwind_user_part(record, layout)) {
+            user_kind |= UNWOUND;
         }
-        if (chain_.words.empty() && (type & IP)) {
+        if (!chain_.words.empty()) {
+            stack = intern_chain(0, user_kind);
+        } else if (type & IP) {
             chain_.words.push_back(instruction);
-            chain_.nodes.resize(1);
-            chain_.kinds.assign(1, static_cast<uint8_t>((misc & CPUMODE_MASK) | EXACT));
-            stack = intern_chain();
-        } else if (!chain_.words.empty()) {
-            uint64_t cookie = set_kinds();
-            if (cookie != 0) {
-                deferred_[cookie].push_back({samples_seen_, chain_.words});
-            }
-            stack = intern_chain();
+            stack = intern_chain(static_cast<uint8_t>((misc & CPUMODE_MASK) | EXACT), user_kind);
         }
     }
     out.time.push_back(time);
@@ -214,22 +211,22 @@ void Scanner::set_unwinder(Unwinder *unwinder, std::vector<uint32_t> spaces) {
 }
 
 // The record stands behind PERF_SAMPLE_RAW.  A sample that is too short for its dump keeps the chain it has.
-void Scanner::unwind_user_part(Cursor record, const Layout &layout) {
+bool Scanner::unwind_user_part(Cursor record, const Layout &layout) {
     if (samples_seen_ >= spaces_.size()) {
-        return;
+        return false;
     }
     if (layout.sample_type & BRANCH_STACK) {
         uint64_t count = record.u64();
         if (layout.branch_sample_type & BRANCH_HW_INDEX) record.skip(8);
         if (count > record.left() / BRANCH_ENTRY_SIZE) {
-            return;
+            return false;
         }
         record.skip(count * BRANCH_ENTRY_SIZE);
         if (layout.branch_sample_type & BRANCH_COUNTERS) record.skip_words(count);
     }
     uint64_t abi = record.u64();
     if (abi == REGS_ABI_NONE) { // a kernel thread
-        return;
+        return false;
     }
     UserState user;
     for (uint64_t mask = layout.user_registers; mask != 0; mask &= mask - 1) {
@@ -248,7 +245,7 @@ void Scanner::unwind_user_part(Cursor record, const Layout &layout) {
     record.skip(size);
     uint64_t filled = size ? record.u64() : 0;
     if (!record.ok()) {
-        return;
+        return false;
     }
     user.stack_size = std::min(size, filled);
     unwound_.clear();
@@ -258,7 +255,9 @@ void Scanner::unwind_user_part(Cursor record, const Layout &layout) {
     if (!unwound_.empty() && unwound_.size() >= static_cast<size_t>(words.end() - recorded)) {
         words.erase(recorded, words.end());
         words.insert(words.end(), unwound_.begin(), unwound_.end());
+        return true;
     }
+    return false;
 }
 
 bool Scanner::read_words(Cursor &record, uint64_t length) {
@@ -278,11 +277,11 @@ bool Scanner::read_words(Cursor &record, uint64_t length) {
     return true;
 }
 
-uint64_t Scanner::set_kinds() {
+uint64_t Scanner::set_kinds(uint8_t user_kind) {
     size_t count = chain_.words.size();
     chain_.kinds.resize(count);
     chain_.nodes.resize(count);
-    uint8_t mode = CPUMODE_USER;
+    uint8_t mode = user_kind;
     uint8_t exact = EXACT;
     uint64_t cookie = 0;
     for (size_t i = 0; i < count; i++) {
@@ -297,7 +296,7 @@ uint64_t Scanner::set_kinds() {
         switch (static_cast<int64_t>(word)) {
         case CONTEXT_HV: mode = CPUMODE_HYPERVISOR; break;
         case CONTEXT_KERNEL: mode = CPUMODE_KERNEL; break;
-        case CONTEXT_USER: mode = CPUMODE_USER; break;
+        case CONTEXT_USER: mode = user_kind; break;
         case CONTEXT_GUEST:
         case CONTEXT_GUEST_KERNEL: mode = CPUMODE_GUEST_KERNEL; break;
         case CONTEXT_GUEST_USER: mode = CPUMODE_GUEST_USER; break;
@@ -326,8 +325,7 @@ void Scanner::completed_chain(Cursor record) {
     for (Deferred &sample : found->second) {
         chain_.words.swap(sample.words);
         chain_.words.insert(chain_.words.end(), user.begin(), user.end());
-        set_kinds();
-        completed_.emplace_back(sample.sample, intern_chain());
+        completed_.emplace_back(sample.sample, intern_chain(0, CPUMODE_USER));
     }
     deferred_.erase(found);
 }
@@ -338,12 +336,20 @@ std::vector<std::pair<uint64_t, uint32_t>> Scanner::take_completed() {
     return taken;
 }
 
-// Chains that follow one another share their outer part: walk from the root, and only look up nodes from where the
-// chain leaves the last one that was new.  Returns the node of the leaf; a new chain becomes last_.
-uint32_t Scanner::intern_chain() {
-    ChainCache::Key key = ChainCache::key_of(chain_.words.data(), chain_.kinds.data(), chain_.words.size());
+// The node of the leaf of chain_.  lone_kind: kind of the only word when it is an instruction and no chain, else 0.
+// Most chains were seen before, as a whole.  Of the others, chains that follow one another share their outer part: walk
+// from the root, and only look up nodes from where the chain leaves the last one that was new.
+uint32_t Scanner::intern_chain(uint8_t lone_kind, uint8_t user_kind) {
+    auto key = ChainCache::key_of(chain_.words.data(), chain_.words.size(), uint64_t{lone_kind} << 8 | user_kind);
     if (const uint32_t *known = whole_chains_.find(key)) {
         return *known;
+    }
+    uint64_t cookie = 0;
+    if (lone_kind != 0) {
+        chain_.kinds.assign(1, lone_kind);
+        chain_.nodes.resize(1);
+    } else if ((cookie = set_kinds(user_kind)) != 0) {
+        deferred_[cookie].push_back({samples_seen_, chain_.words});
     }
     size_t count = chain_.words.size(), last_count = last_.words.size();
     size_t comparable = std::min(count, last_count);
@@ -376,7 +382,9 @@ uint32_t Scanner::intern_chain() {
         chain_.nodes[i] = node;
     }
     std::swap(chain_, last_);
-    whole_chains_.add(key, node);
+    if (cookie == 0) { // with one, each sample waits for the rest of its own chain
+        whole_chains_.add(key, node);
+    }
     return node;
 }
 

@@ -72,12 +72,12 @@ class Scanner {
 
     uint16_t event_of_sample(Cursor record) const;
     bool sample(Cursor record, uint16_t misc, const uint8_t *base, SampleColumns &out);
-    void unwind_user_part(Cursor record, const Layout &layout);
+    bool unwind_user_part(Cursor record, const Layout &layout); // true: chain_ has a user part by unwinding
     void trailer(const uint8_t *body, size_t size, OtherColumns &out) const;
     bool read_words(Cursor &record, uint64_t length);
     void completed_chain(Cursor record);
-    uint64_t set_kinds(); // of chain_; returns the cookie of a deferred user part, or 0
-    uint32_t intern_chain();
+    uint64_t set_kinds(uint8_t user_kind); // of chain_; returns the cookie of a deferred user part, or 0
+    uint32_t intern_chain(uint8_t lone_kind, uint8_t user_kind);
 
     std::vector<Layout> layouts_;
     std::unordered_map<uint64_t, uint16_t> ids_;

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linscope.abi import perf_event as pe
-from linscope.binfmt.perf_records import KIND_EXACT, KIND_MODE
+from linscope.binfmt.perf_records import KIND_EXACT, KIND_MODE, KIND_UNWOUND
 from linscope.columns.profile import Frames, Mapping, NamedFrames, Profile, Space
 from linscope.symbols.objects import InlineFrame, ObjectKey, Symbolizer
 from linscope.symbols.table import SymbolTable, table_of_names
@@ -149,8 +149,10 @@ def resolve(profile: Profile, symbolizer: Symbolizer) -> ResolvedFrames:
         return _take_names(profile.frames, profile.named, symbolizer)
     frames = profile.frames
     count = len(frames)
-    lookup = frames.address
-    returns = (frames.kind & KIND_EXACT) == 0
+    after_call = (frames.kind & (KIND_EXACT | KIND_UNWOUND)) == KIND_UNWOUND
+    with np.errstate(over="ignore"):
+        lookup = frames.address - after_call
+    returns = (frames.kind & (KIND_EXACT | KIND_UNWOUND)) == 0
     places: list[Place] = [NOWHERE]
     numbers: dict[tuple[str, str, int], int] = {}
     place = np.zeros(count, np.int32)
@@ -213,10 +215,10 @@ def _find_symbols(
 ) -> ResolvedFrames:
     """Look the symbols up, object by object.
 
-    where: instruction pointer, its mapping's start and its page offset, of each frame; returns: True for return
-    addresses.  These are looked up as they are, as perf does: at the start of a symbol, a label in assembly (ld.so's
-    _dl_start_user) is far more common than a call that ends the function before.  Without a symbol there, and for
-    source lines, it is the call that counts, one byte before.
+    where: what to look up, its mapping's start and its page offset, of each frame; returns: True for the return
+    addresses of the kernel's own chains.  These are looked up as they are, as perf does: at the start of a symbol, a
+    label in assembly (ld.so's _dl_start_user) is far more common than a call that ends the function before.  Without a
+    symbol there, and for source lines, it is the call that counts, one byte before.
     """
     lookup, start, page_offset = where
     symbol = np.full(len(place), -1, np.int32)

@@ -12,6 +12,7 @@ from linscope._native import _core
 
 KIND_MODE = 7  # of a stack node's kind: PERF_RECORD_MISC_CPUMODE_*
 KIND_EXACT = 8  # of a stack node's kind: the instruction itself, not the one after a call
+KIND_UNWOUND = 16  # of a stack node's kind: found by call frame information, so surely after a call
 NO_EVENT = 0xFFFF  # event number of a sample whose id belongs to no event
 NO_CPU = 0xFFFFFFFF
 
