@@ -48,7 +48,7 @@ def scan_input(choice: int, layouts: list[tuple[int, ...]], ids: list[int], reco
     """An input of native.cpp's scan(): layouts as of EventAttr.layout(), one id each."""
     made = bytes((choice & ~1, len(layouts), split, 0))
     for layout, one in zip(layouts, ids, strict=True):
-        sample_type, read_format, branches, user, interrupt, trailer, _ = layout
+        sample_type, read_format, branches, user, interrupt, trailer, _, per_thread = layout
         made += struct.pack(
             "<IIQBBBBI",
             sample_type & 0xFFFFFFFF,
@@ -58,7 +58,7 @@ def scan_input(choice: int, layouts: list[tuple[int, ...]], ids: list[int], reco
             branches >> 13 & 0xFF,
             interrupt & 0xFF,
             trailer,
-            0,
+            per_thread,
         )
     return made + records
 
@@ -98,7 +98,7 @@ def seeds_of_every_type() -> list[bytes]:
             chain = struct.pack(order + "4Q", 3, 2**64 - 640, 7, 0x1234)
             deferred = struct.pack(order + "IHH3Q", 9, 1, 8 + 24, *(1, 2, 3)) + chain
             late = struct.pack(order + "IHH4Q", 22, 2, 8 + 32, 7, 2, 0x5678, 0x9ABC)
-            layout = (type_, 0x1F, 0xA0 << 13, 3, 2, 1, 1)
+            layout = (type_, 0x1F, 0xA0 << 13, 3, 2, 1, 1, 0)
             choice = (2 if order == ">" else 0) | 8
             made.append(scan_input(choice, [layout], [1], record * 4 + deferred + late, 0))
             made.append(scan_input(choice, [layout, layout], [1, 2], record * 4, 1))

@@ -125,7 +125,7 @@ void scan(const uint8_t *data, size_t size, uint8_t choice) {
         std::memcpy(&sample_type, at, 4);
         std::memcpy(&registers, at + 4, 4);
         std::memcpy(&id, at + 8, 8);
-        layouts.push_back({sample_type, at[16], static_cast<uint64_t>(at[17]) << 13, registers, at[18], at[19] & 1u, 1});
+        layouts.push_back({sample_type, at[16], static_cast<uint64_t>(at[17]) << 13, registers, at[18], at[19] & 1u, 1, at[20]});
         ids.emplace(id, static_cast<uint16_t>(n));
     }
     Unwinder unwinder(one_space(), [=](uint32_t) { return object_of(data, size, swap); }, swap);

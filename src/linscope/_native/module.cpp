@@ -14,16 +14,16 @@ using namespace linscope;
 
 namespace {
 
-constexpr size_t kLayoutWords = 7;
+constexpr size_t kLayoutWords = 8;
 
 std::vector<Layout> layouts_of(const Input<uint64_t> &words) {
     if (words.size() % kLayoutWords != 0) {
-        throw std::invalid_argument("layouts: seven words each");
+        throw std::invalid_argument("layouts: eight words each");
     }
     std::vector<Layout> layouts;
     const uint64_t *w = words.data();
     for (size_t i = 0; i < words.size(); i += kLayoutWords) {
-        layouts.push_back({w[i], w[i + 1], w[i + 2], w[i + 3], w[i + 4], w[i + 5], w[i + 6]});
+        layouts.push_back({w[i], w[i + 1], w[i + 2], w[i + 3], w[i + 4], w[i + 5], w[i + 6], w[i + 7]});
     }
     return layouts;
 }
@@ -77,6 +77,7 @@ nb::dict scan(Scanner &scanner, nb::handle buffer, size_t start) {
     others["size"] = array_of(std::move(o.size));
     out["samples"] = samples;
     out["others"] = others;
+    out["sample_records"] = r.sample_records;
     out["consumed"] = r.consumed;
     out["stopped_at"] = r.stopped_at;
     out["error"] = r.error ? nb::cast(r.error) : nb::none();

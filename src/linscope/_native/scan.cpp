@@ -29,18 +29,20 @@ constexpr int64_t CONTEXT_HV = -32, CONTEXT_KERNEL = -128, CONTEXT_USER = -512,
 constexpr uint8_t EXACT = 8;    // the address is that of the instruction, not of the one after a call
 constexpr uint8_t UNWOUND = 16; // found by call frame information: surely the address after a call
 
-void skip_read_values(Cursor &record, uint64_t format) {
+// Counts that come with a sample; out: (id, value) of each, only for formats with ids.
+void take_read_values(Cursor &record, uint64_t format, std::vector<std::pair<uint64_t, uint64_t>> &out) {
     uint64_t times = ((format & READ_ENABLED) != 0) + ((format & READ_RUNNING) != 0);
-    uint64_t per_value = 1 + ((format & READ_ID) != 0) + ((format & READ_LOST) != 0);
+    uint64_t count = 1, value = 0;
     if (format & READ_GROUP) {
-        uint64_t count = record.u64();
-        if (count > record.left()) {
-            record.fail();
-            return;
-        }
-        record.skip_words(times + count * per_value);
+        count = record.u64();
     } else {
-        record.skip_words(times + per_value);
+        value = record.u64();
+    }
+    record.skip_words(times);
+    for (uint64_t n = 0; n < count && record.ok(); n++) {
+        if (format & READ_GROUP) value = record.u64();
+        if (format & READ_ID) out.emplace_back(record.u64(), value);
+        if (format & READ_LOST) record.skip(8);
     }
 }
 
@@ -119,6 +121,7 @@ ScanResult Scanner::scan(const uint8_t *data, size_t size) {
                                                 : "a sample does not fit its event's layout";
                 break;
             }
+            result.sample_records++;
         } else {
             OtherColumns &others = result.others;
             others.offset.push_back(static_cast<uint32_t>(at));
@@ -142,6 +145,8 @@ bool Scanner::sample(Cursor record, uint16_t misc, const uint8_t *base, SampleCo
     uint64_t instruction = 0, time = 0, address = 0, raw_offset = 0;
     uint32_t pid = 0, tid = 0, cpu = 0xFFFFFFFFu, raw_size = 0, stack = 0;
     uint64_t weight = 0;
+    size_t rows = 1;
+    read_values_.clear();
     if (event == kNoEvent) {
         if (layouts_.empty()) {
             return false;
@@ -165,7 +170,7 @@ bool Scanner::sample(Cursor record, uint16_t misc, const uint8_t *base, SampleCo
             record.skip(4);
         }
         if (type & PERIOD) weight = record.u64();
-        if (type & READ) skip_read_values(record, layout.read_format);
+        if (type & READ) take_read_values(record, layout.read_format, read_values_);
         chain_.words.clear();
         if ((type & CALLCHAIN) && !read_words(record, record.u64())) {
             return false;
@@ -178,31 +183,63 @@ bool Scanner::sample(Cursor record, uint16_t misc, const uint8_t *base, SampleCo
         if (!record.ok()) {
             return false;
         }
+        if ((type & READ) && (layout.read_format & READ_ID)) {
+            deliver_values(layout.values_per_thread ? tid : 0);
+            rows = read_values_.size();
+            if (rows == 0) {
+                return true;
+            }
+        }
         uint8_t user_kind = CPUMODE_USER;
         if (unwinder_ && (type & REGS_USER) && (type & STACK_USER) && unwind_user_part(record, layout)) {
             user_kind |= UNWOUND;
         }
         if (!chain_.words.empty()) {
-            stack = intern_chain(0, user_kind);
+            stack = intern_chain(0, user_kind, rows);
         } else if (type & IP) {
             chain_.words.push_back(instruction);
-            stack = intern_chain(static_cast<uint8_t>((misc & CPUMODE_MASK) | EXACT), user_kind);
+            stack = intern_chain(static_cast<uint8_t>((misc & CPUMODE_MASK) | EXACT), user_kind, rows);
         }
     }
-    out.time.push_back(time);
-    out.address.push_back(address);
-    out.weight.push_back(weight);
-    out.pid.push_back(pid);
-    out.tid.push_back(tid);
-    out.cpu.push_back(cpu);
-    out.stack.push_back(stack);
-    out.offset.push_back(static_cast<uint32_t>(start - base) - 8);
-    out.raw_offset.push_back(static_cast<uint32_t>(raw_offset));
-    out.raw_size.push_back(raw_size);
-    out.event.push_back(event);
-    out.misc.push_back(misc);
-    samples_seen_++;
+    for (size_t n = 0; n < rows; n++) {
+        if (!read_values_.empty()) {
+            event = static_cast<uint16_t>(read_values_[n].first);
+            weight = read_values_[n].second;
+        }
+        out.time.push_back(time);
+        out.address.push_back(address);
+        out.weight.push_back(weight);
+        out.pid.push_back(pid);
+        out.tid.push_back(tid);
+        out.cpu.push_back(cpu);
+        out.stack.push_back(stack);
+        out.offset.push_back(static_cast<uint32_t>(start - base) - 8);
+        out.raw_offset.push_back(static_cast<uint32_t>(raw_offset));
+        out.raw_size.push_back(raw_size);
+        out.event.push_back(event);
+        out.misc.push_back(misc);
+    }
+    samples_seen_ += rows;
     return true;
+}
+
+// read_values_: from (id, count so far) to (event, count since the sample before); those without an event or
+// without a change are left out.  Source: tools/perf/util/session.c, deliver_sample_value.
+void Scanner::deliver_values(uint32_t thread) {
+    size_t kept = 0;
+    for (auto [id, value] : read_values_) {
+        auto found = ids_.find(id);
+        if (found == ids_.end()) {
+            continue;
+        }
+        uint64_t &last = last_values_[{id, thread}];
+        uint64_t change = value - last;
+        last = value;
+        if (change != 0) {
+            read_values_[kept++] = {found->second, change};
+        }
+    }
+    read_values_.resize(kept);
 }
 
 void Scanner::set_unwinder(Unwinder *unwinder, std::vector<uint32_t> spaces) {
@@ -322,12 +359,16 @@ void Scanner::completed_chain(Cursor record) {
         return;
     }
     std::vector<uint64_t> user = chain_.words;
-    for (Deferred &sample : found->second) {
+    std::vector<Deferred> waiting = std::move(found->second);
+    deferred_.erase(found);
+    for (Deferred &sample : waiting) {
         chain_.words.swap(sample.words);
         chain_.words.insert(chain_.words.end(), user.begin(), user.end());
-        completed_.emplace_back(sample.sample, intern_chain(0, CPUMODE_USER));
+        uint32_t stack = intern_chain(0, CPUMODE_USER, 0);
+        for (uint64_t row = 0; row < sample.rows; row++) {
+            completed_.emplace_back(sample.first_row + row, stack);
+        }
     }
-    deferred_.erase(found);
 }
 
 std::vector<std::pair<uint64_t, uint32_t>> Scanner::take_completed() {
@@ -337,9 +378,10 @@ std::vector<std::pair<uint64_t, uint32_t>> Scanner::take_completed() {
 }
 
 // The node of the leaf of chain_.  lone_kind: kind of the only word when it is an instruction and no chain, else 0.
+// rows: of the sample, from samples_seen_ on, which may wait for their user part; 0: that part has come.
 // Most chains were seen before, as a whole.  Of the others, chains that follow one another share their outer part: walk
 // from the root, and only look up nodes from where the chain leaves the last one that was new.
-uint32_t Scanner::intern_chain(uint8_t lone_kind, uint8_t user_kind) {
+uint32_t Scanner::intern_chain(uint8_t lone_kind, uint8_t user_kind, size_t rows) {
     auto key = ChainCache::key_of(chain_.words.data(), chain_.words.size(), uint64_t{lone_kind} << 8 | user_kind);
     if (const uint32_t *known = whole_chains_.find(key)) {
         return *known;
@@ -348,8 +390,8 @@ uint32_t Scanner::intern_chain(uint8_t lone_kind, uint8_t user_kind) {
     if (lone_kind != 0) {
         chain_.kinds.assign(1, lone_kind);
         chain_.nodes.resize(1);
-    } else if ((cookie = set_kinds(user_kind)) != 0) {
-        deferred_[cookie].push_back({samples_seen_, chain_.words});
+    } else if ((cookie = set_kinds(user_kind)) != 0 && rows != 0) {
+        deferred_[cookie].push_back({samples_seen_, rows, chain_.words});
     }
     size_t count = chain_.words.size(), last_count = last_.words.size();
     size_t comparable = std::min(count, last_count);

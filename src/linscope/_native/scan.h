@@ -1,6 +1,7 @@
 // Walks perf records (include/uapi/linux/perf_event.h, enum perf_event_type) and turns samples into columns.
 #pragma once
 #include <cstdint>
+#include <map>
 #include <unordered_map>
 #include <vector>
 
@@ -19,6 +20,7 @@ struct Layout {
     uint64_t interrupt_registers; // how many
     uint64_t sample_id_all;
     uint64_t default_period;
+    uint64_t values_per_thread; // PERF_SAMPLE_READ values count for each thread, not for each id
 };
 
 struct SampleColumns {
@@ -34,8 +36,9 @@ struct OtherColumns { // records that are not samples, with what their sample_id
 };
 
 struct ScanResult {
-    SampleColumns samples;
+    SampleColumns samples;      // a row a sample; of a group that is read with its leader, a row a member
     OtherColumns others;
+    size_t sample_records = 0;
     size_t consumed = 0;        // whole records taken
     uint32_t stopped_at = 0;    // type of the record at `consumed` that the caller has to handle, or 0
     const char *error = nullptr; // what is wrong with the record at `consumed`
@@ -66,7 +69,7 @@ class Scanner {
         std::vector<uint8_t> kinds;  // 0 for markers
     };
     struct Deferred {
-        uint64_t sample;
+        uint64_t first_row, rows; // of the sample, over all scans
         std::vector<uint64_t> words;
     };
 
@@ -75,9 +78,10 @@ class Scanner {
     bool unwind_user_part(Cursor record, const Layout &layout); // true: chain_ has a user part by unwinding
     void trailer(const uint8_t *body, size_t size, OtherColumns &out) const;
     bool read_words(Cursor &record, uint64_t length);
+    void deliver_values(uint32_t thread);
     void completed_chain(Cursor record);
     uint64_t set_kinds(uint8_t user_kind); // of chain_; returns the cookie of a deferred user part, or 0
-    uint32_t intern_chain(uint8_t lone_kind, uint8_t user_kind);
+    uint32_t intern_chain(uint8_t lone_kind, uint8_t user_kind, size_t rows);
 
     std::vector<Layout> layouts_;
     std::unordered_map<uint64_t, uint16_t> ids_;
@@ -91,7 +95,9 @@ class Scanner {
     std::vector<uint32_t> hashes_;
     std::unordered_map<uint64_t, std::vector<Deferred>> deferred_; // by cookie
     std::vector<std::pair<uint64_t, uint32_t>> completed_;
-    uint64_t samples_seen_ = 0;
+    uint64_t samples_seen_ = 0;                                     // rows
+    std::vector<std::pair<uint64_t, uint64_t>> read_values_;        // of the sample at hand
+    std::map<std::pair<uint64_t, uint32_t>, uint64_t> last_values_; // by id and thread
     Unwinder *unwinder_ = nullptr;
     std::vector<uint32_t> spaces_; // of samples
     std::vector<uint64_t> unwound_;

@@ -30,6 +30,7 @@ class Scanned(NamedTuple):
 
     samples: dict[str, NDArray[Any]]  # columns: time, address, weight, pid, tid, cpu, stack, event, misc, ...
     others: dict[str, NDArray[Any]]  # columns: time, offset, type, tid, cpu, event, misc, size
+    sample_records: int  # not rows: a group that is read with its leader gives a row a member
     consumed: int  # bytes of whole records taken
     stopped_at: int  # type of a tool's record (>= 64) that comes next and is the caller's to handle; 0: none
     error: str  # what is wrong with the record that comes next; "": nothing
@@ -57,7 +58,12 @@ class Scanner:
         """Take whole records from buffer[start:] until its end, a record for the caller, or a damaged one."""
         found = self._core.scan(buffer, start)
         return Scanned(
-            found["samples"], found["others"], found["consumed"], found["stopped_at"], found["error"] or ""
+            found["samples"],
+            found["others"],
+            found["sample_records"],
+            found["consumed"],
+            found["stopped_at"],
+            found["error"] or "",
         )
 
     def set_unwinder(self, unwinder: _core.Unwinder | None, space_of_sample: NDArray[np.uint32]) -> None:

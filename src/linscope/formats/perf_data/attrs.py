@@ -58,7 +58,7 @@ class EventAttr:
     name: str = ""
 
     def layout(self) -> tuple[int, ...]:
-        """The seven words that ``binfmt.perf_records.Scanner`` needs to take records of this event apart."""
+        """The eight words that ``binfmt.perf_records.Scanner`` needs to take records of this event apart."""
         return (
             self.sample_type,
             self.read_format,
@@ -67,6 +67,7 @@ class EventAttr:
             self.sample_regs_intr.bit_count(),
             self.flags["sample_id_all"],
             self.sample_period,
+            self.flags["inherit"],
         )
 
     def default_name(self, tracepoints: dict[int, str]) -> str:

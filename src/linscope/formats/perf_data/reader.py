@@ -233,7 +233,7 @@ class PerfDataFile:
             scanned = item.scanned
             if isinstance(self.source, Spool) and not has_stack_dumps(self.attrs):
                 self.source.forget()
-            counts[pe.PERF_RECORD_SAMPLE] += len(scanned.samples["time"])
+            counts[pe.PERF_RECORD_SAMPLE] += scanned.sample_records
             for name, parts in columns.items():
                 parts.append(scanned.samples[name])
             counts.update(dict(zip(*_count(scanned.others["type"]), strict=True)))

@@ -158,7 +158,7 @@ class RecordStream:
         at = 0
         while at < len(data):
             scanned = self.scanner.scan(data, at)
-            if len(scanned.samples["time"]) or len(scanned.others["time"]):
+            if scanned.sample_records or len(scanned.others["time"]):
                 yield Chunk(data, at, scanned, self._position + at)
             at += scanned.consumed
             if scanned.error:
@@ -238,7 +238,7 @@ class RecordStream:
         at = 0
         while at < len(whole):
             scanned = self.scanner.scan(whole, at)
-            if len(scanned.samples["time"]) or len(scanned.others["time"]):
+            if scanned.sample_records or len(scanned.others["time"]):
                 yield Chunk(whole, at, scanned, position)
             at += scanned.consumed
             if scanned.error:
