@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 _KINDS = (".html", ".svg", ".txt")
 _FREQUENCY = 999  # samples a second; off the round numbers at which periodic work happens
+_STACK_SIZE = 16384  # bytes of user stack in each sample; what is further out stays unseen
+
+
+def _default_call_graph() -> str:
+    """Most distributions build without frame pointers; without them only unwinding gives true stacks."""
+    return "dwarf" if os.uname().machine == "x86_64" else "fp"
 
 
 class Flame:
@@ -67,6 +74,7 @@ class Flame:
             help="event to sample (cycles, else cpu-clock)",
         )
         group.add_argument("-F", "--freq", type=int, metavar="HZ", help="samples a second (999)")
+        group.add_argument("--call-graph", metavar="MODE", help="dwarf[,SIZE] (default on x86-64), fp or lbr")
         group.add_argument(
             "-p", dest="record_pid", metavar="PID", help="record this process instead of a command"
         )
@@ -99,14 +107,18 @@ class Flame:
 
         from linscope.session.options import RecordOptions
         from linscope.session.record import record
-        from linscope.units import parse_duration
+        from linscope.units import parse_bytes, parse_duration
+
+        call_graph, _, size = (arguments.call_graph or _default_call_graph()).partition(",")
+        stack_size = parse_bytes(size) if size else _STACK_SIZE
 
         with tempfile.TemporaryDirectory(prefix="linscope-") as folder:
             path = arguments.keep or str(Path(folder) / "perf.data")
             options = RecordOptions(
                 events=tuple(arguments.record_event or ()),
                 frequency=arguments.freq or _FREQUENCY,
-                call_graph="fp",
+                call_graph=call_graph,
+                stack_size=stack_size,
                 pids=numbers(arguments.record_pid, "process id"),
                 output=path,
                 duration_ns=parse_duration(arguments.duration) if arguments.duration else 0,
