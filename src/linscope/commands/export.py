@@ -20,7 +20,7 @@ _TARGETS = ("folded",)
 class Export:
     """A recording in another format."""
 
-    summary = "Write a recording in another format: folded stacks, as flamegraph.pl and others read them."
+    summary = "Write a recording in another format: folded stacks, as flamegraph.pl reads."
     examples = (
         "linscope export perf.data --to folded -o stacks.txt",
         "linscope export perf.data --to folded --all --tid --comm java",

@@ -34,7 +34,7 @@ _TASKLESS = re.compile(  # -F comm,event,ip
     rb"[ \t]*+(\S.*?)()()[ \t]++" + _CPU + _TIME + _PERIOD + rb"(\S+):[ \t]*+\r?$"
 )
 _ADDRESS = re.compile(rb"[ \t]*([0-9a-f]{1,16})(?:[ \t](.*))?$", re.S)
-_SOURCE_LINE = re.compile(rb"[ \t]+\S.*:\d+\s*$")  # -F +srcline
+_SOURCE_LINE = re.compile(rb"[ \t]++\S.*(?::\d+|\[[0-9a-f]+\])(?: \(inlined\))?\s*$")  # -F +srcline
 _OFFSET_IN_OBJECT = re.compile(rb"\+0x[0-9a-f]+$")  # -F +dsoff
 _JIT = re.compile(r"(^|/)(perf-\d+\.map|jitted-\d+-\d+\.so)$")
 _MODULE = re.compile(r"\.ko(\.(gz|xz|zst|bz2))?$")
@@ -92,6 +92,7 @@ class _Parser:
         self._events: dict[bytes, int] = {}
         self._open: tuple[int, int, int, int, int, int, int | None] | None = None
         self._stack: list[int] = []
+        self._one_line = False  # the open sample has its place in its first line: nothing follows
         self._bad = 0
         self._first_bad = (0, 0, "")  # line number, offset, why
 
@@ -165,6 +166,7 @@ class _Parser:
             seconds, _, fraction = time.partition(b".")
             at = int(seconds) * 10**9 + int(fraction.ljust(9, b"0"))
         self._open = (number, pid, tid, int(cpu) if cpu else NO_NUMBER, at, kind, int(period) if period else None)
+        self._one_line = False
         rest = line[found.end() :]
         if rest and not rest.isspace():
             self._add_place(rest)
@@ -174,7 +176,7 @@ class _Parser:
         """The place behind the event of a sample without a call chain; fields of a tracepoint are none."""
         text = rest.strip()
         if text.endswith(b")") and _ADDRESS.match(text):
-            self._add_frame(text)
+            self._one_line = self._add_frame(text)
 
     def _add_frame(self, line: bytes) -> bool:
         found = _ADDRESS.match(line)
@@ -214,8 +216,8 @@ class _Parser:
     def end(self, number: int, size: int, *, whole_line: bool) -> Profile:
         """The file ends behind line number, at offset size; whole_line: its last line has its end."""
         if self._open is not None or self._stack:
-            if self._open is not None and not self._stack and whole_line:
-                self.finish()  # a sample of one line
+            if self._open is not None and whole_line and (self._one_line or not self._stack):
+                self.finish()
             else:
                 self.problems.append(
                     FormatError(
@@ -273,7 +275,7 @@ class PerfScript:
                 return True
             if _HEADER.match(line, 0, _LONGEST_HEADER) or _TASKLESS.match(line, 0, _LONGEST_HEADER):
                 frame = _ADDRESS.match(after)
-                if frame and frame[2] is not None and b"(" in frame[2]:
+                if frame and frame[2] and (after[:1] in b" \t" or frame[2].rstrip().endswith(b")")):
                     return True
         only_comments = len(comments) >= len([line for line in lines if line]) - 1 and head[:1] == b"#"
         return only_comments and any(line.startswith((b"# captured on", b"# perf version")) for line in comments)
