@@ -160,7 +160,7 @@ def resolve(profile: Profile, symbolizer: Symbolizer) -> ResolvedFrames:
     order = np.argsort(frames.space, kind="stable")
     spaces = frames.space[order]
     edges = np.flatnonzero(np.r_[True, spaces[1:] != spaces[:-1]]) if count else np.empty(0, np.int64)
-    for first, last in zip(edges.tolist(), [*edges[1:].tolist(), count], strict=True):
+    for first, last in zip(edges.tolist(), [*edges[1:].tolist(), count], strict=False):  # none of no frames
         rows = order[first:last]
         space = profile.spaces[int(spaces[first])]
         _place_frames(

@@ -165,7 +165,7 @@ def _timeline(key: NDArray[np.uint32], time_ns: NDArray[np.uint64], history_of: 
         else np.empty(0, np.int64)
     )
     ends = np.r_[starts[1:], len(key)]
-    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=False):  # none of no rows
         history: Iterable[tuple[int, int]] = history_of(int(sorted_keys[start]))  # type: ignore[operator]
         since, values = zip(*history, strict=True)
         rows = order[start:end]

@@ -72,6 +72,8 @@ class Report:
 
         graph = arguments.call_graph.split(",")
         orders = [word for word in graph if word in ("caller", "callee", "none", "auto")]
+        if not orders and arguments.file == "perf.data":  # -g FILE: the order is optional
+            arguments.file, orders = arguments.call_graph, ["auto"]
         if not orders:
             raise UsageError(
                 f"not an order of call graphs: {arguments.call_graph!r}", next_step="caller, callee or none"

@@ -49,7 +49,8 @@ def _read(source: Any, where: str, tables: bool, progress: Callable[[int], Any] 
         if form.detect(head):
             return form.read(source, where=str(where), tables=tables, progress=progress)  # type: ignore[no-any-return]
     known = ", ".join(FORMATS)
-    what = "an empty file" if not head else "no recording of a known format"
+    if not head:
+        raise FormatError("an empty file", where=str(where))
     raise FormatError(
-        what, where=str(where), offset=0, why=f"it starts with {bytes(head[:8])!r}; known: {known}"
+        "no recording of a known format", where=str(where), offset=0, why=f"it starts with {bytes(head[:8])!r}; known: {known}"
     )
