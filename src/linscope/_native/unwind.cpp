@@ -408,6 +408,10 @@ Ending Unwinder::walk_frames(const std::vector<SpaceMapping> &mappings, const Us
         const SpaceMapping *mapping = mapping_at(mappings, exact ? pc : pc - 1);
         const Row *row = row_at(mapping, exact ? pc : pc - 1);
         bool signal = row && row->signal;
+        if (signal && !exact) { // the kernel made the handler return to the trampoline's first instruction
+            out.back() = kExactNext;
+            out.push_back(pc);
+        }
         if (row) {
             if (auto ending = step(*row, frame)) {
                 return *ending;

@@ -53,7 +53,7 @@ class Unwinder {
     Unwinder &operator=(const Unwinder &) = delete;
 
     // Appends the instruction pointer and the return addresses, innermost first.  A word kExactNext stands before
-    // addresses that are those of an instruction: the first, and one that a signal interrupted.
+    // addresses that are those of an instruction: the first, and with a signal its trampoline's and the interrupted one.
     Ending walk(uint32_t space, const UserState &start, std::vector<uint64_t> &out);
     // The rules at an address of an object, in the unit of its symbols.
     bool rules_at(uint32_t object, uint64_t address, FrameRules &out);
