@@ -2,7 +2,8 @@
 
 The modes, the names and the order of the rows are those of FlameGraph's stackcollapse-perf: tests hold them to its
 output for 13 recordings.  Known differences, all on purpose: "a->b" is taken as inlining only in JIT code (operator->
-is a name), an object that was deleted is called as before, and a JIT's object may also be a jitted-PID-N.so.
+is a name), an object that was deleted is called as before, a JIT's object may also be a jitted-PID-N.so, and BPF
+programs count as kernel.
 """
 
 from __future__ import annotations

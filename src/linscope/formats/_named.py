@@ -43,10 +43,8 @@ class NamedProfileBuilder:
         self._columns = {name: array("Q") for name in ("time_ns", "weight")} | {
             name: array("I") for name in ("cpu", "pid", "tid", "stack", "comm", "event")
         }
-        columns = self._columns
-        self._append = tuple(
-            columns[n].append for n in ("comm", "pid", "tid", "cpu", "time_ns", "event", "weight", "stack")
-        )
+        names = ("comm", "pid", "tid", "cpu", "time_ns", "event", "weight", "stack")
+        self._append = tuple(self._columns[name].append for name in names)
 
     def __len__(self) -> int:
         return len(self._columns["time_ns"])
@@ -101,9 +99,15 @@ class NamedProfileBuilder:
             period = 1
         elif event != NO_EVENT:
             self._has_period[event] = True
-        row = (comm, pid & NO_NUMBER, tid & NO_NUMBER, cpu & NO_NUMBER, time_ns & _U64, event, period & _U64, stack)
-        for append, value in zip(self._append, row, strict=True):
-            append(value)
+        add_comm, add_pid, add_tid, add_cpu, add_time, add_event, add_weight, add_stack = self._append
+        add_comm(comm)  # one by one: a loop over the columns takes twice the time
+        add_pid(pid & NO_NUMBER)
+        add_tid(tid & NO_NUMBER)
+        add_cpu(cpu & NO_NUMBER)
+        add_time(time_ns & _U64)
+        add_event(event)
+        add_weight(period & _U64)
+        add_stack(stack)
 
     def build(self, where: str) -> Profile:
         """The tables of all samples."""

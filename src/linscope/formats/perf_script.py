@@ -29,7 +29,6 @@ _TIME = rb"(?:(\d{1,12}+\.\d{1,9}+):(?:[ \t]++|$))?"
 _PERIOD = rb"(?:(\d{1,20}+)[ \t]++)?"
 _EVENT = rb"(\S+):(?=\s|$)"
 _HEADER = re.compile(_TASK + _CPU + _FLAGS + _TIME + _PERIOD + _EVENT)
-_SURE = re.compile(_TASK + _CPU + _FLAGS + rb"\d{1,12}+\.\d{1,9}+:[ \t]++" + _PERIOD + _EVENT)  # it has a time
 _TASKLESS = re.compile(  # -F comm,event,ip
     rb"[ \t]*+(\S.*?)()()[ \t]++" + _CPU + _TIME + _PERIOD + rb"(\S+):[ \t]*+\r?$"
 )
@@ -38,6 +37,8 @@ _SOURCE_LINE = re.compile(rb"[ \t]++\S.*(?::\d+|\[[0-9a-f]+\])(?: \(inlined\))?\
 _OFFSET_IN_OBJECT = re.compile(rb"\+0x[0-9a-f]+$")  # -F +dsoff
 _JIT = re.compile(r"(^|/)(perf-\d+\.map|jitted-\d+-\d+\.so)$")
 _MODULE = re.compile(r"\.ko(\.(gz|xz|zst|bz2))?$")
+_TO_NS = tuple(10 ** (9 - digits) for digits in range(10))  # by the number of digits of a fraction of a second
+_REMEMBERED = 100_000  # tasks on CPUs
 _FEATURES = {b"hostname": "HOSTNAME", b"os release": "OSRELEASE", b"arch": "ARCH", b"cmdline": "CMDLINE"}
 _INLINED = b"inlined"
 
@@ -88,7 +89,7 @@ class _Parser:
         self.problems: list[Exception] = []
         self._known: dict[bytes, int] = {}  # line -> frame
         self._same: dict[tuple[int, bytes, bytes], int] = {}  # frame of what the lines say
-        self._comms: dict[bytes, int] = {}
+        self._tasks: dict[tuple[bytes, bytes | None, bytes | None, bytes | None], tuple[int, int, int, int]] = {}
         self._events: dict[bytes, int] = {}
         self._open: tuple[int, int, int, int, int, int, int | None] | None = None
         self._stack: list[int] = []
@@ -120,23 +121,21 @@ class _Parser:
 
     def _take(self, line: bytes) -> str:
         """Use one line; returns what is wrong with it, "" when nothing is."""
-        indented = line[:1] in b" \t"
         if line[:1] == b"#":
             self._comment(line)
             return ""
-        if self._open is None and not self._stack:  # at the start of a block: a task's name may look like an address
-            if self._header(line):
-                return ""
-            if self._add_frame(line):
-                return "a frame without the line of its sample"
-            return "neither a sample nor a frame"
-        if (not indented or _SURE.match(line, 0, _LONGEST_HEADER)) and self._header(line):
+        start = self._open is None and not self._stack
+        found = _HEADER.match(line, 0, _LONGEST_HEADER) or _TASKLESS.match(line, 0, _LONGEST_HEADER)
+        # A task's name may look like an address, and a function's name like a header: go by place, indent and time.
+        if found is not None and (start or line[:1] not in b" \t" or found[5] is not None):
+            self._header(line, found)
             return ""
         if self._add_frame(line):
+            return "a frame without the line of its sample" if start else ""
+        if found is not None:
+            self._header(line, found)
             return ""
-        if self._header(line) or (self._stack and _SOURCE_LINE.match(line)):
-            return ""
-        return "neither a sample nor a frame"
+        return "" if self._stack and _SOURCE_LINE.match(line) else "neither a sample nor a frame"
 
     def _comment(self, line: bytes) -> None:
         """Take from perf script --header what says where the recording is from."""
@@ -146,46 +145,45 @@ class _Parser:
             text = clean_text(value).strip()
             self.features[feature] = text.split() if feature == "CMDLINE" else text
 
-    def _header(self, line: bytes) -> bool:
+    def _header(self, line: bytes, found: re.Match[bytes]) -> None:
         """Begin a sample; one that is open ends here."""
-        found = _HEADER.match(line, 0, _LONGEST_HEADER) or _TASKLESS.match(line, 0, _LONGEST_HEADER)
-        if found is None:
-            return False
         comm, first, second, cpu, time, period, event = found.groups()
         if self._open is not None or self._stack:
             self.finish()
-        number = self._comms.get(comm)
-        if number is None:
-            number = self._comms[comm] = self.made.comm(clean_text(comm))
+        words = (comm, first, second, cpu)
+        task = self._tasks.get(words)
+        if task is None:
+            pid, tid = (int(first), int(second)) if second else (NO_NUMBER, int(first) if first else NO_NUMBER)
+            task = (self.made.comm(clean_text(comm)), pid, tid, int(cpu) if cpu else NO_NUMBER)
+            if len(self._tasks) < _REMEMBERED:
+                self._tasks[words] = task
         kind = self._events.get(event)
         if kind is None:
             kind = self._events[event] = self.made.event(clean_text(event))
-        pid, tid = (int(first), int(second)) if second else (NO_NUMBER, int(first) if first else NO_NUMBER)
         at = 0
         if time:
             seconds, _, fraction = time.partition(b".")
-            at = int(seconds) * 10**9 + int(fraction.ljust(9, b"0"))
-        self._open = (number, pid, tid, int(cpu) if cpu else NO_NUMBER, at, kind, int(period) if period else None)
+            at = int(seconds + fraction) * _TO_NS[len(fraction)]
+        self._open = (*task, at, kind, int(period) if period else None)
         self._one_line = False
-        rest = line[found.end() :]
-        if rest and not rest.isspace():
-            self._add_place(rest)
-        return True
-
-    def _add_place(self, rest: bytes) -> None:
-        """The place behind the event of a sample without a call chain; fields of a tracepoint are none."""
-        text = rest.strip()
-        if text.endswith(b")") and _ADDRESS.match(text):
-            self._one_line = self._add_frame(text)
+        rest = line[found.end() :].strip()
+        if rest.endswith(b")"):  # the place of a sample without a call chain; fields of a tracepoint are none
+            frame = self._known.get(rest)
+            if frame is not None:
+                self._stack.append(frame)
+                self._one_line = True
+            else:
+                self._one_line = self._add_frame(rest)
 
     def _add_frame(self, line: bytes) -> bool:
         found = _ADDRESS.match(line)
         if found is None:
             return False
         address, rest = found.groups()
-        if rest is None and len(address) < 4:  # a lone number is no frame
+        rest = (rest or b"").rstrip()
+        if not rest and len(address) < 4:  # a lone number is no frame
             return False
-        symbol, place = split_object((rest or b"").rstrip())
+        symbol, place = split_object(rest)
         key = (int(address, 16), symbol.strip(), _OFFSET_IN_OBJECT.sub(b"", place))
         frame = self._same.get(key)
         if frame is None:
@@ -271,9 +269,10 @@ class PerfScript:
         for line, after in zip(lines, [*lines[1:], b""], strict=True):
             if not line or line[:1] == b"#" or len(line) > _LONGEST:
                 continue
-            if _SURE.match(line, 0, _LONGEST_HEADER):
+            found = _HEADER.match(line, 0, _LONGEST_HEADER)
+            if found is not None and found[5] is not None:
                 return True
-            if _HEADER.match(line, 0, _LONGEST_HEADER) or _TASKLESS.match(line, 0, _LONGEST_HEADER):
+            if found is not None or _TASKLESS.match(line, 0, _LONGEST_HEADER):
                 frame = _ADDRESS.match(after)
                 if frame and frame[2] and (after[:1] in b" \t" or frame[2].rstrip().endswith(b")")):
                     return True
