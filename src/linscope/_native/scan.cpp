@@ -87,9 +87,10 @@ uint16_t Scanner::event_of_sample(Cursor record) const {
         return 0;
     }
     record.skip_words(static_cast<uint64_t>(sample_id_word_));
-    auto found = ids_.find(record.u64());
+    uint64_t id = record.u64();
+    auto found = ids_.find(id);
     if (!record.ok() || found == ids_.end()) {
-        return kNoEvent;
+        return record.ok() && id == 0 ? 0 : kNoEvent; // an id of 0 is that of what perf makes up itself
     }
     return found->second;
 }

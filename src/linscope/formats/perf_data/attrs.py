@@ -36,6 +36,21 @@ _SOFTWARE = (
 )
 
 
+_MODES = (("k", "kernel"), ("u", "user"), ("h", "hv"))
+# tools/perf/util/evsel.c, evsel__hw_cache: how each cache, operation and result is written
+_CACHES = ("L1-dcache", "L1-icache", "LLC", "dTLB", "iTLB", "branch", "node")
+_CACHE_OPERATIONS = (("load", "loads"), ("store", "stores"), ("prefetch", "prefetches"))
+
+
+def _cache_name(config: int) -> str:
+    """The name of a PERF_TYPE_HW_CACHE event, "" for one that the kernel does not define."""
+    cache, operation, result = config & 0xFF, config >> 8 & 0xFF, config >> 16 & 0xFF
+    if cache >= len(_CACHES) or operation >= len(_CACHE_OPERATIONS) or result > 1:
+        return ""
+    one, many = _CACHE_OPERATIONS[operation]
+    return f"{_CACHES[cache]}-{one}-misses" if result else f"{_CACHES[cache]}-{many}"
+
+
 @dataclass
 class EventAttr:
     """One event of a recording: its attr, the ids of its instances and its name."""
@@ -82,15 +97,25 @@ class EventAttr:
             return tracepoints.get(self.config, f"tracepoint:{self.config}")
         elif self.type == pe.PERF_TYPE_RAW:
             base = f"raw {self.config:#x}"
+        elif self.type == pe.PERF_TYPE_HW_CACHE:
+            base = _cache_name(config) or base
         elif self.type == pe.PERF_TYPE_BREAKPOINT:
             base = f"mem:{self.config1:#x}"
-        modes = ""
-        if self.flags["exclude_kernel"] or self.flags["exclude_user"] or self.flags["exclude_hv"]:
-            modes += "" if self.flags["exclude_user"] else "u"
-            modes += "" if self.flags["exclude_kernel"] else "k"
-            modes = "" if modes == "uk" else modes
-        modes += "p" * self.flags["precise_ip"]
-        return f"{base}:{modes}" if modes else base
+        modifiers = self._modifiers()
+        return f"{base}:{modifiers}" if modifiers else base
+
+    def _modifiers(self) -> str:
+        """What perf writes behind the colon: tools/perf/util/evsel.c, evsel__add_modifiers."""
+        flags = self.flags
+        some = bool(flags["exclude_kernel"] or flags["exclude_user"] or flags["exclude_hv"])
+        found = ""
+        if some:
+            found += "".join(m for m, what in _MODES if not flags[f"exclude_{what}"])
+        found += "p" * flags["precise_ip"]
+        no_guest = some or bool(flags["precise_ip"])
+        if flags["exclude_host"] or bool(flags["exclude_guest"]) == no_guest:
+            found += "".join(m for m, what in (("H", "host"), ("G", "guest")) if not flags[f"exclude_{what}"])
+        return found
 
 
 def _flags(word: int, big_endian: bool) -> dict[str, int]:

@@ -48,11 +48,12 @@ class PerfDataFile:
     build_ids: list[BuildId] = field(default_factory=list)
     problems: list[InputError] = field(default_factory=list)
     scanner: Scanner = field(init=False)
+    _names: dict[int, str] = field(default_factory=dict)  # of events by id, from the section EVENT_DESC
+    _told: bool = False  # the scanner knows all events
     parts: list[Path] = field(default_factory=list)  # further files of records, of a directory recording
 
     def __post_init__(self) -> None:
         self.scanner = Scanner(swap=self.header.big_endian)
-        self._tell_scanner()
 
     def __enter__(self) -> PerfDataFile:
         return self
@@ -61,7 +62,10 @@ class PerfDataFile:
         self.source.close()
 
     def _tell_scanner(self) -> None:
-        self._describe_events(self.scanner)
+        """Before records are scanned: once for all events that came together."""
+        if not self._told:
+            self._describe_events(self.scanner)
+            self._told = True
 
     def _describe_events(self, scanner: Scanner) -> None:
         ids = [(i, number) for number, attr in enumerate(self.attrs) for i in attr.ids]
@@ -84,6 +88,7 @@ class PerfDataFile:
                 )
                 end = None
         for stream in self._streams(self.source, start, end, self.scanner, seekable, progress):
+            stream.before_scan = self._tell_scanner
             yield from self._taken(stream)
 
     def _streams(
@@ -133,9 +138,9 @@ class PerfDataFile:
                 size = size or pe.PERF_ATTR_SIZE_VER0
                 attr = parse_attr(body[:size], big, offset=record.position + 8)
                 attr.ids = list(struct.unpack_from(f"{order}{(len(body) - size) // 8}Q", body, size))
-                attr.name = attr.default_name(self._tracepoints())
                 self.attrs.append(attr)
-                self._tell_scanner()
+                self._name_events(len(self.attrs) - 1)
+                self._told = False
             elif record.type == pf.PERF_RECORD_HEADER_FEATURE:
                 (bit,) = struct.unpack_from(order + "Q", body)
                 self._add_feature(bit, parse_feature(bit, body[8:], big, offset=record.position + 16))
@@ -170,28 +175,37 @@ class PerfDataFile:
     def _tracepoints(self) -> dict[int, str]:
         return {e.id: f"{e.system}:{e.name}" for e in self.tracing.events.values()} if self.tracing else {}
 
-    def _name_events(self) -> None:
+    def _name_events(self, first: int = 0) -> None:
+        """Name the events from the first on, as far as what was read until now allows."""
         tracepoints = self._tracepoints()
-        for attr in self.attrs:
+        pmus = self.features.get("PMU_MAPPINGS") or {}
+        for attr in self.attrs[first:]:
+            if attr.ids and attr.ids[0] in self._names:
+                attr.name = self._names[attr.ids[0]]
             if not attr.name or attr.name.startswith("tracepoint:"):
                 attr.name = attr.default_name(tracepoints)
+            if attr.name.startswith("unknown(") and attr.type in pmus:
+                attr.name = f"{pmus[attr.type]}/config={attr.config:#x}/"
 
     def _add_feature(self, bit: int, value: Any) -> None:
         name = pf.FEATURE_NAMES.get(bit, f"FEATURE_{bit}")
         self.features[name] = value
-        if bit == pf.HEADER_BUILD_ID:
+        if bit == pf.HEADER_PMU_MAPPINGS and self.header.pipe:
+            self._name_events()
+        elif bit == pf.HEADER_BUILD_ID:
             self.build_ids += value
         elif bit == pf.HEADER_EVENT_DESC:
-            names = {i: described.name for described in value for i in described.ids}
-            for number, attr in enumerate(self.attrs):
-                if attr.ids and attr.ids[0] in names:
-                    attr.name = names[attr.ids[0]]
-                elif not attr.ids and number < len(value) == len(self.attrs):
-                    attr.name = value[number].name
+            self._names = {i: described.name for described in value for i in described.ids if described.name}
+            if len(value) == len(self.attrs):
+                for attr, described in zip(self.attrs, value, strict=True):
+                    attr.name = attr.name if attr.ids else described.name
+            self._name_events()
 
     def load_features(self) -> None:
         """Read the feature sections of a file; damaged ones become problems."""
         for bit, (offset, size) in self.header.features.items():
+            if size == 0:  # perf could not find it out
+                continue
             self.source.seek(offset)
             data = self.source.read(size)
             try:

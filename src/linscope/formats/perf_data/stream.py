@@ -79,6 +79,7 @@ class RecordStream:
     chunk_size: int = CHUNK_SIZE
     problem: InputError | None = None
     progress: Callable[[int], Any] | None = None  # told the position in the file
+    before_scan: Callable[[], Any] | None = None  # called when records that are not perf's own come next
     _position: int = 0
     _decompressor: Any = None
     _unpacked: _BoundedBuffer = field(default_factory=_BoundedBuffer)
@@ -157,8 +158,8 @@ class RecordStream:
         """
         at = 0
         while at < len(data):
-            scanned = self.scanner.scan(data, at)
-            if scanned.sample_records or len(scanned.others["time"]):
+            scanned = self._scan(data, at)
+            if scanned.consumed:
                 yield Chunk(data, at, scanned, self._position + at)
             at += scanned.consumed
             if scanned.error:
@@ -176,6 +177,15 @@ class RecordStream:
                 return -1
             at += size + extra
         return at
+
+    def _scan(self, data: memoryview, at: int) -> Scanned:
+        if self.before_scan:
+            if len(data) - at >= 8:
+                type_, _, size = struct.unpack_from(">IHH" if self.big_endian else "<IHH", data, at)
+                if type_ >= pf.PERF_RECORD_USER_TYPE_START and type_ != pf.PERF_RECORD_FINISHED_ROUND and size >= 8:
+                    return Scanned({}, {}, 0, 0, type_, "")
+            self.before_scan()
+        return self.scanner.scan(data, at)
 
     def _tool_record_size(self, data: memoryview, position: int) -> tuple[int, int]:
         """(bytes of the record at the start of data, bytes behind it to skip); (0, 0) if that cannot be told yet."""
@@ -237,8 +247,8 @@ class RecordStream:
         whole = memoryview(bytes(self._pending))
         at = 0
         while at < len(whole):
-            scanned = self.scanner.scan(whole, at)
-            if scanned.sample_records or len(scanned.others["time"]):
+            scanned = self._scan(whole, at)
+            if scanned.consumed:
                 yield Chunk(whole, at, scanned, position)
             at += scanned.consumed
             if scanned.error:
