@@ -2,8 +2,8 @@
 
     recording = linscope.open("perf.data")
     recording.samples.to_arrow()
-    recording.flame(...)
-    linscope.record(["python3", "app.py"]).flame()
+    recording.flame().save("flame.html")
+    linscope.record(["python3", "app.py"], call_graph="dwarf").flame()
 
 Importing this package loads nothing heavy; names are imported when first used.
 """

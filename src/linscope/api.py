@@ -28,5 +28,6 @@ def record(command: Sequence[str], **options: Any) -> Recording:
 
     with tempfile.TemporaryDirectory(prefix="linscope-") as folder:
         output = options.pop("output", None) or str(Path(folder) / "perf.data")
+        options.setdefault("command_line", ("linscope", "record", "--", *command))
         result = run(command, RecordOptions(output=output, **options))
         return open_recording(result.path)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from linscope.abi import perf_event as pe
 from linscope.analysis.filters import Filter, find_event, main_event
 from linscope.analysis.frames import ResolvedFrames, resolve
 from linscope.columns.profile import Event, EventTable, Profile, Samples
-from linscope.errors import UsageError
+from linscope.errors import OutputError, UsageError
 from linscope.symbols.cache import SymbolCache
 from linscope.symbols.objects import SearchPath, Symbolizer
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from linscope.picture.rows import Rows
 
 EVERYTHING = Filter()
+PICTURE_FORMS = (".html", ".svg", ".txt")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,65 @@ class SymbolOptions:
     cache: bool = True
 
 
+class FlamePicture:
+    """A flame graph that can be saved, printed, or shown in a notebook; ``graph`` holds the tree itself."""
+
+    def __init__(self, graph: FlameGraph) -> None:
+        self.graph = graph
+
+    def __repr__(self) -> str:
+        return f"<{self.graph.title}: {len(self.graph):,} frames>"
+
+    def _repr_html_(self) -> str:
+        import html
+
+        page = html.escape(self.html(), quote=True)
+        return f'<iframe srcdoc="{page}" style="width:100%;height:640px;border:0"></iframe>'
+
+    def html(self, *, inverted: bool = False, reverse: bool = False) -> str:
+        """One self-contained page; inverted (root on top) and reverse (merged from the leaves): how it opens."""
+        from linscope.render.flame_html import render_html
+
+        return render_html(self.graph, icicle=inverted, reverse=reverse)
+
+    def svg(self, *, width: int = 1200, inverted: bool = False, reverse: bool = False) -> str:
+        """An SVG image of that many pixels."""
+        from linscope.render.flame_svg import render_svg
+
+        return render_svg(self.graph.reversed() if reverse else self.graph, width, icicle=inverted)
+
+    def text(self, *, width: int = 80, color: bool = False, reverse: bool = False, encoding: str = "utf-8") -> str:
+        """The heaviest part of the tree and the hottest functions, in lines of that many columns."""
+        from linscope.render.flame_text import render_text
+
+        shown = self.graph.reversed() if reverse else self.graph
+        return render_text(shown, width, color=color, encoding=encoding)
+
+    def save(
+        self, path: str | os.PathLike[str], *, width: int | None = None, inverted: bool = False, reverse: bool = False
+    ) -> None:
+        """Write the form that the name ends in: .html, .svg or .txt.
+
+        width: of SVG in pixels (1200), of text in columns (80).  Raises UsageError, OutputError.
+        """
+        form = Path(path).suffix
+        if form == ".html":
+            made = self.html(inverted=inverted, reverse=reverse)
+        elif form == ".svg":
+            made = self.svg(width=width or 1200, inverted=inverted, reverse=reverse)
+        elif form == ".txt":
+            made = self.text(width=width or 80, reverse=reverse)
+        else:
+            raise UsageError(
+                f"cannot tell the form of the picture from {os.fspath(path)!r}",
+                next_step=f"end it in {', '.join(PICTURE_FORMS)}",
+            )
+        try:
+            Path(path).write_text(made, encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise OutputError("cannot write the picture", where=os.fspath(path), why=error.strerror or "") from None
+
+
 class Recording:
     """What ``linscope.open`` returns; everything but the header is read when first asked for."""
 
@@ -46,7 +107,7 @@ class Recording:
         self.symbol_options = symbols or SymbolOptions()
 
     def __repr__(self) -> str:
-        names = ", ".join(event.name for event in self.events)
+        names = ", ".join(event.name for number, event in enumerate(self.events) if self._was_sampled(number))
         return f"<recording {self.profile.where}: {len(self.samples):,} samples of {names}, {self.lost:,} lost>"
 
     @property
@@ -127,7 +188,7 @@ class Recording:
         group: str = "comm",
         inlines: bool = True,
         splits: bool = True,
-    ) -> FlameGraph:
+    ) -> FlamePicture:
         """A flame graph.
 
         weight: "period" or "samples"; group: what the lowest frames are: comm, process, thread, cpu or none;
@@ -147,7 +208,7 @@ class Recording:
         others = [e.name for i, e in enumerate(self.events) if i != event and self._was_sampled(i)]
         if others:
             notes.append(f"other events in this recording: {', '.join(others)}")
-        return flame_graph(
+        graph = flame_graph(
             tree,
             names,
             title=title or self._title(),
@@ -157,6 +218,7 @@ class Recording:
             notes=notes,
             splits=splits_of(self.profile, rows, node, weights) if splits else {},
         )
+        return FlamePicture(graph)
 
     def _groups(self, by: str) -> tuple[NDArray[np.uint32], list[str]]:
         """(group of each sample, names of the groups)."""

@@ -122,7 +122,7 @@ class NamedFrames(NamedTuple):
 
     symbols: list[str]  # of each frame; "[unknown]" as the file has it
     objects: list[str]  # of each frame; "" when the file tells none
-    kinds: list[str]  # of each frame: "kernel", "user", "jit"
+    kinds: list[str]  # of each frame: "kernel", "user", "jit", "inlined"
 
 
 @dataclass

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 
 from linscope.commands import _options
 from linscope.commands.record import numbers
-from linscope.errors import OutputError, UsageError
+from linscope.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
 
-    from linscope.picture.flame_graph import FlameGraph
     from linscope.recording import Recording
 
-_KINDS = (".html", ".svg", ".txt")
+_FORMS = (".html", ".svg", ".txt")
 _FREQUENCY = 999  # samples a second; off the round numbers at which periodic work happens
 _STACK_SIZE = 16384  # bytes of user stack in each sample; what is further out stays unseen
 
@@ -50,21 +49,15 @@ class Flame:
         parser.add_argument("--title", default="", help="title of the picture")
         parser.add_argument("--width", type=int, help="width of SVG in pixels (1200) or of text in columns")
         parser.add_argument("--inverted", action="store_true", help="icicle: the root on top")
-        parser.add_argument(
-            "--reverse", action="store_true", help="merge from the leaves: who uses the hot functions"
-        )
+        parser.add_argument("--reverse", action="store_true", help="merge from the leaves: who uses the hot functions")
         parser.add_argument(
             "--group",
             choices=("comm", "process", "thread", "cpu", "none"),
             default="comm",
             help="what the lowest frames are",
         )
-        parser.add_argument(
-            "--weight", choices=("period", "samples"), default="period", help="what a sample counts"
-        )
-        parser.add_argument(
-            "--no-inline", action="store_true", help="do not show inlined functions as frames"
-        )
+        parser.add_argument("--weight", choices=("period", "samples"), default="period", help="what a sample counts")
+        parser.add_argument("--no-inline", action="store_true", help="do not show inlined functions as frames")
         group = parser.add_argument_group("recording a command (flame -- CMD)")
         group.add_argument(
             "-e",
@@ -75,9 +68,7 @@ class Flame:
         )
         group.add_argument("-F", "--freq", type=int, metavar="HZ", help="samples a second (999)")
         group.add_argument("--call-graph", metavar="MODE", help="dwarf[,SIZE] (default on x86-64), fp or lbr")
-        group.add_argument(
-            "-p", dest="record_pid", metavar="PID", help="record this process instead of a command"
-        )
+        group.add_argument("-p", dest="record_pid", metavar="PID", help="record this process instead of a command")
         group.add_argument("--duration", metavar="T", help="stop recording after T")
         group.add_argument("--keep", metavar="FILE", help="keep the recording (perf.data) in FILE")
         _options.add_filters(parser)
@@ -86,10 +77,9 @@ class Flame:
     def run(self, arguments: argparse.Namespace) -> int:
         """Record if asked to, then draw."""
         output = arguments.output or "-"
-        if output != "-" and Path(output).suffix not in _KINDS:
+        if output != "-" and Path(output).suffix not in _FORMS:  # before the command runs, not after
             raise UsageError(
-                f"cannot tell the form of the picture from {output!r}",
-                next_step="end it in .html, .svg or .txt",
+                f"cannot tell the form of the picture from {output!r}", next_step="end it in .html, .svg or .txt"
             )
         if arguments.command or arguments.record_pid:
             if arguments.file:
@@ -141,7 +131,7 @@ class Flame:
     def _draw(
         self, arguments: argparse.Namespace, recording: Recording, output: str, *, also_text: bool = False
     ) -> None:
-        graph = recording.flame(
+        picture = recording.flame(
             _options.filter_of(arguments, recording),
             title=arguments.title,
             weight=arguments.weight,
@@ -151,38 +141,19 @@ class Flame:
         )
         _options.tell_symbol_notes(recording)
         if output == "-" or also_text:
-            sys.stdout.write(self._text(arguments, graph))
+            columns = shutil.get_terminal_size((80, 24)).columns if output != "-" else arguments.width
+            sys.stdout.write(
+                picture.text(
+                    width=min(columns or shutil.get_terminal_size((80, 24)).columns, 160),
+                    color=sys.stdout.isatty(),
+                    reverse=arguments.reverse,
+                    encoding=sys.stdout.encoding or "ascii",
+                )
+            )
         if output != "-":
-            self._save(arguments, graph, output)
+            picture.save(output, width=arguments.width, inverted=arguments.inverted, reverse=arguments.reverse)
             if also_text:
                 print(f"\nThe whole picture: {output}")
-
-    def _text(self, arguments: argparse.Namespace, graph: FlameGraph) -> str:
-        from linscope.render.flame_text import render_text
-
-        width = (arguments.width if not arguments.output else None) or shutil.get_terminal_size(
-            (80, 24)
-        ).columns
-        shown = graph.reversed() if arguments.reverse else graph
-        encoding = sys.stdout.encoding or "ascii"
-        return render_text(shown, min(width, 160), color=sys.stdout.isatty(), encoding=encoding)
-
-    def _save(self, arguments: argparse.Namespace, graph: FlameGraph, output: str) -> None:
-        if output.endswith(".html"):
-            from linscope.render.flame_html import render_html
-
-            text = render_html(graph, icicle=arguments.inverted, reverse=arguments.reverse)
-        elif output.endswith(".svg"):
-            from linscope.render.flame_svg import render_svg
-
-            shown = graph.reversed() if arguments.reverse else graph
-            text = render_svg(shown, arguments.width or 1200, icicle=arguments.inverted)
-        else:
-            text = self._text(arguments, graph)
-        try:
-            Path(output).write_text(text, encoding="utf-8", errors="replace")
-        except OSError as error:
-            raise OutputError("cannot write the picture", where=output, why=error.strerror or "") from None
 
 
 FLAME = Flame()

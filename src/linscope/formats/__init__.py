@@ -51,6 +51,5 @@ def _read(source: Any, where: str, tables: bool, progress: Callable[[int], Any] 
     known = ", ".join(FORMATS)
     if not head:
         raise FormatError("an empty file", where=str(where))
-    raise FormatError(
-        "no recording of a known format", where=str(where), offset=0, why=f"it starts with {bytes(head[:8])!r}; known: {known}"
-    )
+    why = f"it starts with {bytes(head[:8])!r}; known: {known}"
+    raise FormatError("no recording of a known format", where=str(where), offset=0, why=why)

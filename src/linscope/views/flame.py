@@ -20,6 +20,7 @@ _KINDS = {
     "user": Kind.NATIVE,
     "vdso": Kind.NATIVE,
     "jit": Kind.JIT,
+    "inlined": Kind.INLINED,
     "anon": Kind.UNKNOWN,
 }
 _PYTHON = "py::"  # how CPython's trampoline names its functions in /tmp/perf-PID.map

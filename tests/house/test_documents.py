@@ -1,0 +1,56 @@
+"""What the documents show can be typed: every `linscope ...` line in them parses, and its command exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from linscope import cli
+from linscope.commands import COMMANDS
+from linscope.errors import LinscopeError
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINE = re.compile(r"^(?:\$ )?(?:\./)?linscope (.+)$")
+
+
+def documented() -> list[tuple[str, str]]:
+    found = []
+    for page in PAGES:
+        inside = False
+        for line in page.read_text().splitlines():
+            if line.startswith("```"):
+                inside = not inside
+            match = LINE.match(line.strip())
+            if inside and match and not match[1].partition(" ")[0].endswith(":"):  # not a message of ours
+                command = re.split(r"\s{2,}|\s[|>]\s|\s2>", match[1])[0]
+                found.append((page.name, command))
+    return found
+
+
+def examples() -> list[tuple[str, str]]:
+    found = []
+    for name in COMMANDS:
+        for example in COMMANDS[name].examples:
+            part = next(p for p in example.split("|") if "linscope" in p)
+            found.append((name, part.strip().removeprefix("linscope ")))
+    return found
+
+
+@pytest.mark.parametrize(("page", "words"), documented() + examples())
+def test_a_documented_command_parses(page: str, words: str) -> None:
+    name, *rest = shlex.split(words.replace("...", ""))
+    try:
+        cli._parse(name, COMMANDS[name], rest)
+    except SystemExit as end:  # --help and --version
+        assert end.code == 0
+    except LinscopeError as error:
+        pytest.fail(f"{page}: linscope {words}: {error}")
+
+
+def test_there_are_documented_commands() -> None:
+    pages = {page for page, _ in documented()}
+    assert {"README.md", *(f"{name}.md" for name in COMMANDS)} <= pages
