@@ -26,7 +26,7 @@ def plain_records(blob: bytes) -> Iterator[Record]:
         start, end = 16, len(blob)
     else:
         start, size = struct.unpack_from(order + "QQ", blob, 40)
-        end = start + size if size else len(blob)
+        end = min(start + size, len(blob)) if size else len(blob)
     yield from _walk(blob, start, end, order, zstandard.ZstdDecompressor().decompressobj(), bytearray())
 
 

@@ -418,8 +418,10 @@ def open_perf_data(path: str | os.PathLike[str] | BinaryIO, *, where: str = "") 
         size = source.seek(0, io.SEEK_END) if seekable else None
 
         def read_at(offset: int, count: int) -> bytes:
-            if not seekable:
+            if size is None:
                 return _read_fully(source, count)
+            if offset > size:
+                return b""
             source.seek(offset)
             return _read_fully(source, count)
 
