@@ -1,6 +1,7 @@
 /* A program with deep and varied call chains: the input of the reading benchmarks.
  * Sixty-four small functions call one another, do arithmetic, sort, copy and ask the kernel.  The walk is one of 300,
- * as a server has so many kinds of request: stacks are deep and many, and come again. */
+ * as a server has so many kinds of request: stacks are deep and many, and come again.
+ * deep [SECONDS [SEED [unlimited]]] */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,14 +65,17 @@ static step *const steps[64] = {NAMES(1), NAMES(2), NAMES(3), NAMES(4), NAMES(5)
 int main(int argc, char **argv) {
     time_t until = time(NULL) + (argc > 1 ? atoi(argv[1]) : 5);
     if (argc > 2) state += (uint64_t)atoi(argv[2]) * 7919;
+    int unlimited = argc > 3; /* "unlimited": no walk comes again */
     while (time(NULL) < until) {
         for (int i = 0; i < 200; i++) {
             uint64_t kind = (state = state * 6364136223846793005ull + 1442695040888963407ull) >> 33;
             uint64_t kept = state;
-            state = 88172645463325252ull + kind % 300 * 7919;
-            next();
+            if (!unlimited) {
+                state = 88172645463325252ull + kind % 300 * 7919;
+                next();
+            }
             steps[next() % 64](15 + (int)(next() % 50));
-            state = kept;
+            if (!unlimited) state = kept;
         }
     }
     return 0;
