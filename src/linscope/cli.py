@@ -11,6 +11,7 @@ import sys
 
 from linscope.commands import COMMANDS
 from linscope.errors import LinscopeError, OutputError, UsageError
+from linscope.version import VERSION
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from linscope.contracts import Command
     from linscope.picture.rows import Rows
 
-VERSION = "0.1.0"
 EXIT_BUG = 70
 EXIT_INTERRUPTED = 130
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
+    from linscope.columns.profile import Profile
     from linscope.picture.rows import Rows
 
 
@@ -25,7 +27,20 @@ class Command(Protocol):
         """Do it.  Returns rows to print, an exit code, or None (0).  Raises LinscopeError."""
 
 
-class Progress(Protocol):
-    """Told how far a long work has come; the command line draws a bar, tests pass a list's append."""
+class ReadOptions(NamedTuple):
+    """How a recording is to be read."""
 
-    def __call__(self, done: int, total: int, what: str) -> Any: ...
+    where: str = ""  # its name, for messages
+    tables: bool = False  # also the typed tables of tracepoints' fields
+    symfs: str = ""  # in front of the paths of mapped files, where they are needed for unwinding
+    progress: Callable[[int], Any] | None = None  # told the position in the file
+
+
+class Format(Protocol):
+    """One file format; a file in ``formats/`` holds one instance of it."""
+
+    def detect(self, head: bytes) -> bool:
+        """True if a file that begins with these bytes is of the format."""
+
+    def read(self, source: BinaryIO, options: ReadOptions) -> Profile:
+        """All tables.  Raises FormatError for a file that holds nothing; damage goes to the profile's problems."""

@@ -16,6 +16,7 @@ from linscope.abi import perf_event as pe
 from linscope.analysis.filters import Filter, find_event, main_event
 from linscope.analysis.frames import ResolvedFrames, resolve
 from linscope.columns.profile import Event, EventTable, Profile, Samples
+from linscope.contracts import ReadOptions
 from linscope.errors import OutputError, UsageError
 from linscope.symbols.cache import SymbolCache
 from linscope.symbols.objects import SearchPath, Symbolizer
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from linscope.picture.rows import Rows
 
 EVERYTHING = Filter()
+_SHORT_DUMPS = 0.05  # share of stacks cut short from which on it is said
 PICTURE_FORMS = (".html", ".svg", ".txt")
 
 
@@ -126,7 +128,7 @@ class Recording:
         if not self.profile.tables and os.path.exists(self.profile.where):
             from linscope.formats import read_profile
 
-            self.profile.tables = read_profile(self.profile.where, tables=True).tables
+            self.profile.tables = read_profile(self.profile.where, ReadOptions(tables=True)).tables
         return self.profile.tables
 
     @property
@@ -154,6 +156,11 @@ class Recording:
         if self.lost:
             found.append(f"{self.lost:,} events lost")
         found += [str(problem) for problem in self.profile.problems]
+        walks = sum(self.profile.stack_endings.values())
+        short = self.profile.stack_endings.get("dump too short", 0)
+        if short > _SHORT_DUMPS * walks:
+            share = f"{100 * short / walks:.0f} % of the stacks"
+            found.append(f"{share} are larger than what was recorded of them; --call-graph dwarf,65528 records more")
         return found
 
     def has_stacks(self) -> bool:
@@ -303,4 +310,5 @@ def open_recording(
     """
     from linscope.formats import read_profile
 
-    return Recording(read_profile(path, tables=tables, progress=progress), symbols)
+    symfs = symbols.root if symbols else ""
+    return Recording(read_profile(path, ReadOptions("", tables, symfs, progress)), symbols)

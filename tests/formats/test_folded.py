@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from linscope.analysis.collapse import ALL, CollapseOptions, collapse
 from linscope.columns.profile import Profile
+from linscope.contracts import ReadOptions
 from linscope.errors import FormatError
 from linscope.formats import read_profile
 from linscope.formats.folded import FOLDED, frame_text, write_folded
@@ -34,7 +35,7 @@ RESULTS = sorted(path.name for path in (CONFORMANCE / "results").glob("*.txt"))
 
 
 def read(data: bytes) -> Profile:
-    return FOLDED.read(io.BytesIO(data), where="stacks")
+    return FOLDED.read(io.BytesIO(data), ReadOptions(where="stacks"))
 
 
 def write(profile: Profile, options: CollapseOptions | None = None) -> bytes:

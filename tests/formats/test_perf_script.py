@@ -18,6 +18,7 @@ from linscope.analysis.collapse import ALL, CollapseOptions, collapse
 from linscope.analysis.filters import Filter
 from linscope.analysis.frames import ResolvedFrames, resolve
 from linscope.columns.profile import Profile
+from linscope.contracts import ReadOptions
 from linscope.errors import FormatError
 from linscope.formats import read_profile
 from linscope.formats.perf_script import PERF_SCRIPT, kind_of_object, split_object
@@ -36,7 +37,7 @@ STACK = "\tffffffff81000130 do_syscall_64+0x71 ([kernel.kallsyms])\n\t    1189 m
 
 def parse(text: str | bytes) -> Profile:
     data = text.encode() if isinstance(text, str) else text
-    return PERF_SCRIPT.read(io.BytesIO(data), where="text")
+    return PERF_SCRIPT.read(io.BytesIO(data), ReadOptions(where="text"))
 
 
 def folded(

@@ -11,6 +11,7 @@ import pytest
 from linscope import cli
 from linscope.commands import COMMANDS
 from linscope.errors import LinscopeError
+from linscope.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -54,3 +55,7 @@ def test_a_documented_command_parses(page: str, words: str) -> None:
 def test_there_are_documented_commands() -> None:
     pages = {page for page, _ in documented()}
     assert {"README.md", *(f"{name}.md" for name in COMMANDS)} <= pages
+
+
+def test_the_version_is_said_once() -> None:
+    assert f'version = "{VERSION}"' in (ROOT / "pyproject.toml").read_text()

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / PACKAGE
 
 # Lowest first.  Folders of one row are strangers to each other.  See docs/decisions/0001-ranks.md.
 RANKS: tuple[tuple[str, ...], ...] = (
-    ("errors", "_native"),
+    ("errors", "version", "_native"),
     ("units", "contracts", "tables", "abi"),
     ("binfmt", "sys", "columns", "picture"),
     ("memory", "symbols", "bpf", "rsp"),

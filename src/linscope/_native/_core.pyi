@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 
 # (start, end, page offset, object), a row a mapping; object -1: code without a file, -2: not code
 _Space = tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64], NDArray[np.int32]]
-# ((offset, size, address) of each segment, (bytes, address, search table, its address, is .debug_frame) of each section)
+# ((offset, size, address) of each segment, and of each section: bytes, address, search table, its address, and
+# whether it is .debug_frame)
 _Object = tuple[NDArray[np.uint64], list[tuple[bytes, int, bytes, int, bool]]]
 
 class Scanner:

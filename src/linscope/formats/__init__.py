@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from linscope.contracts import ReadOptions
 from linscope.errors import FormatError
 from linscope.tables import Entry, Table
 
 if TYPE_CHECKING:
+    import io
+
     from linscope.columns.profile import Profile
+    from linscope.contracts import Format
 
 FORMATS = Table(
     "file format",
@@ -23,33 +26,36 @@ FORMATS = Table(
     },
 )
 _HEAD = 64 << 10  # bytes that detection may look at
+_DEFAULTS = ReadOptions()
 
 
-def read_profile(path: Any, *, tables: bool = False, progress: Callable[[int], Any] | None = None) -> Profile:
+def read_profile(path: Any, options: ReadOptions = _DEFAULTS) -> Profile:
     """Read a recording of any format; path: a name, or a binary file (it need not be seekable).
 
-    tables: also the typed tables of tracepoints' fields.  Raises FormatError when no format knows it.
+    Raises FormatError when no format knows it.
     """
     import io
 
     if isinstance(path, (str, os.PathLike)):
-        where = os.fspath(path)
-        if os.path.isdir(where):
-            return FORMATS["perf.data"].read(where, tables=tables, progress=progress)  # type: ignore[no-any-return]
-        with open(where, "rb") as source:
-            return _read(source, where, tables, progress)
-    buffered = path if isinstance(path, io.BufferedReader) else io.BufferedReader(path, _HEAD)
-    return _read(buffered, getattr(path, "name", "<stream>"), tables, progress)
+        options = options._replace(where=os.fspath(path))
+        if os.path.isdir(path):
+            from linscope.formats.perf_data.format import read_folder
+
+            return read_folder(os.fspath(path), options)
+        with open(path, "rb") as source:
+            return _read(source, options)
+    if not options.where:
+        options = options._replace(where=str(getattr(path, "name", "<stream>")))
+    return _read(path if isinstance(path, io.BufferedReader) else io.BufferedReader(path, _HEAD), options)
 
 
-def _read(source: Any, where: str, tables: bool, progress: Callable[[int], Any] | None) -> Profile:
+def _read(source: io.BufferedReader, options: ReadOptions) -> Profile:
     head = source.peek(_HEAD)[:_HEAD]
     for name in FORMATS:
-        form = FORMATS[name]
+        form: Format = FORMATS[name]
         if form.detect(head):
-            return form.read(source, where=str(where), tables=tables, progress=progress)  # type: ignore[no-any-return]
-    known = ", ".join(FORMATS)
+            return form.read(source, options)
     if not head:
-        raise FormatError("an empty file", where=str(where))
-    why = f"it starts with {bytes(head[:8])!r}; known: {known}"
-    raise FormatError("no recording of a known format", where=str(where), offset=0, why=why)
+        raise FormatError("an empty file", where=options.where)
+    why = f"it starts with {bytes(head[:8])!r}; known: {', '.join(FORMATS)}"
+    raise FormatError("no recording of a known format", where=options.where, offset=0, why=why)

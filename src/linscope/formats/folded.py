@@ -7,10 +7,11 @@ Names may end in _[k] (kernel), _[j] (JIT), _[i] (inlined).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from typing import Any, BinaryIO
+from collections.abc import Iterable
+from typing import BinaryIO
 
 from linscope.columns.profile import Profile
+from linscope.contracts import ReadOptions
 from linscope.errors import FormatError
 from linscope.formats._named import NO_NUMBER, NamedProfileBuilder, clean_text
 from linscope.formats.perf_script import iter_blocks
@@ -154,21 +155,12 @@ class Folded:
         return any(b";" in line for line in lines)
 
     @staticmethod
-    def read(
-        source: str | BinaryIO,
-        *,
-        where: str = "",
-        tables: bool = False,
-        progress: Callable[[int], Any] | None = None,
-    ) -> Profile:
+    def read(source: BinaryIO, options: ReadOptions) -> Profile:
         """A sample a line, of weight as the line says; its first frame is taken as the task's name.
 
-        tables: of no effect, there are none.  Lines that were not understood are told in the profile's problems.
+        Lines that were not understood are told in the profile's problems.
         """
-        if isinstance(source, str):
-            with open(source, "rb") as opened:
-                return Folded.read(opened, where=where or source, progress=progress)
-        parser = _Parser(where)
+        parser = _Parser(options.where)
         number = 0
         for lines, at, _ in iter_blocks(source):
             if not number:
@@ -177,8 +169,8 @@ class Folded:
                 number += 1
                 parser.line(line, number, at)
                 at += len(line) + 1
-            if progress is not None:
-                progress(at)
+            if options.progress is not None:
+                options.progress(at)
         return parser.end()
 
 

@@ -9,10 +9,11 @@ tools/perf/util/evsel_fprintf.c, sample__fprintf_callchain.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from linscope.columns.profile import Profile
+from linscope.contracts import ReadOptions
 from linscope.errors import FormatError
 from linscope.formats._named import NO_NUMBER, NamedProfileBuilder, clean_text
 
@@ -280,29 +281,20 @@ class PerfScript:
         return only_comments and any(line.startswith((b"# captured on", b"# perf version")) for line in comments)
 
     @staticmethod
-    def read(
-        source: str | BinaryIO,
-        *,
-        where: str = "",
-        tables: bool = False,
-        progress: Callable[[int], Any] | None = None,
-    ) -> Profile:
+    def read(source: BinaryIO, options: ReadOptions) -> Profile:
         """All samples of the text; what was not understood is told in the profile's problems.
 
-        tables: of no effect, the text of tracepoints' fields is not taken apart.  The last sample is left out, and
-        told, when the empty line behind its stack is missing: the text may be cut off there.
+        The text of tracepoints' fields is not taken apart.  The last sample is left out, and told, when the empty line
+        behind its stack is missing: the text may be cut off there.
         """
-        if isinstance(source, str):
-            with open(source, "rb") as opened:
-                return PerfScript.read(opened, where=where or source, progress=progress)
-        parser = _Parser(where)
+        parser = _Parser(options.where)
         number, size, whole = 1, 0, True
         for lines, offset, whole in iter_blocks(source):
             parser.lines(lines, number, offset)
             number += len(lines)
             size = offset + sum(map(len, lines)) + len(lines) - (not whole)
-            if progress is not None:
-                progress(size)
+            if options.progress is not None:
+                options.progress(size)
         return parser.end(number - 1, size, whole_line=whole)
 
 

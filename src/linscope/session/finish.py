@@ -16,6 +16,7 @@ from linscope.session import build_ids
 from linscope.session.options import RecordOptions
 from linscope.session.rings import RingSet
 from linscope.sources.events import Event
+from linscope.version import VERSION
 
 _TIME_IN_SAMPLE = 32  # header, IDENTIFIER, IP, TID, TIME: the head of every sample of ours
 
@@ -30,7 +31,7 @@ def static_features(rings: RingSet, options: RecordOptions, tracefs: str) -> dic
     """The sections that do not depend on the samples."""
     sections = write_features.machine_features()
     command = list(options.command_line) or sys.argv
-    sections[pf.HEADER_VERSION] = write_features.string("linscope")
+    sections[pf.HEADER_VERSION] = write_features.string(f"linscope {VERSION}")
     sections[pf.HEADER_CMDLINE] = write_features.string_list(command)
     described = zip(packed_attrs(rings), rings.events, strict=True)
     sections[pf.HEADER_EVENT_DESC] = write_features.event_desc(

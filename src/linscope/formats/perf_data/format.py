@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from linscope.columns.profile import Profile
+from linscope.contracts import ReadOptions
 from linscope.formats.perf_data.header import detect
 from linscope.formats.perf_data.reader import open_perf_data
+from linscope.symbols.search import SearchPath
 
 
 class PerfData:
     """Recordings of perf record and linscope record."""
 
-    @staticmethod
-    def detect(head: bytes) -> bool:
+    def detect(self, head: bytes) -> bool:
         """True if head, the first bytes of a file, is that of perf.data."""
         return detect(head)
 
-    @staticmethod
-    def read(
-        source: str | BinaryIO,
-        *,
-        where: str = "",
-        tables: bool = False,
-        progress: Callable[[int], Any] | None = None,
-    ) -> Profile:
-        """All tables of a recording; tables: with those of tracepoints' fields.  Raises FormatError."""
-        with open_perf_data(source, where=where) as opened:
-            return opened.read(tables=tables, progress=progress)
+    def read(self, source: BinaryIO, options: ReadOptions) -> Profile:
+        """All tables of a recording.  Raises FormatError."""
+        return _read(source, options)
+
+
+def read_folder(path: str, options: ReadOptions) -> Profile:
+    """All tables of a folder that perf record --threads made."""
+    return _read(path, options)
+
+
+def _read(source: str | BinaryIO, options: ReadOptions) -> Profile:
+    with open_perf_data(source, where=options.where) as opened:
+        search = SearchPath(root=options.symfs)
+        return opened.read(tables=options.tables, progress=options.progress, search=search)
 
 
 PERF_DATA = PerfData()
