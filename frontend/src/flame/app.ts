@@ -126,7 +126,9 @@ export class App {
     element("tip").hidden = true;
     this.painter.measure(this.view);
     this.sizer.style.height = `${this.painter.contentHeight()}px`;
-    const top = this.painter.levelTop(this.tree.depth[this.view.zoom]!, this.state.icicle);
+    // Unzoomed, what lies below the first fork is the same for all samples: begin where the ways part.
+    const first = this.view.zoom === 0 ? this.tree.trunk() : this.view.zoom;
+    const top = this.painter.levelTop(this.tree.depth[first]!, this.state.icicle);
     const margin = this.painter.row * 3;
     this.stage.scrollTop = this.state.icicle
       ? Math.max(0, top - margin)

@@ -41,6 +41,15 @@ export class Tree {
     this.levels = deepest + 1;
   }
 
+  /** The last node on the way from the root that nearly all of the weight takes. */
+  trunk(): number {
+    let node = 0;
+    for (let i = 1; i < this.count; i++) {
+      if (this.parent[i] === node && this.total[i]! >= 0.9 * this.total[0]!) node = i;
+    }
+    return node;
+  }
+
   /** The same tree with other weights: those of one thread, process or CPU. */
   withWeights(self: Float64Array): Tree {
     return new Tree(this.parent, this.name, self);

@@ -9,6 +9,18 @@ namespace linscope {
 
 constexpr uint32_t kNoLabel = 0xFFFFFFFFu; // a node with it is left out: its children move up to its parent
 
+// The tree of chains with its frames: a frame is a place in code in one address space.
+struct SpaceFrames {
+    bool found = false;          // false: a node belongs to two spaces, the tree has to be regrouped
+    std::vector<uint32_t> frame; // of each node; kNoLabel: of none of the leaves
+    std::vector<uint32_t> place, space; // of each frame
+};
+
+// place[n] is that of node n; kernel[p] != 0: place p means the same in all spaces, which is space 0.
+// (leaf[i], space[i]): a node and the space it was sampled in.
+SpaceFrames frames_by_space(const uint32_t *parent, const uint32_t *place, size_t nodes, const uint8_t *kernel,
+                            size_t places, const uint32_t *leaf, const uint32_t *space, size_t pairs);
+
 struct Regrouped {
     std::vector<uint32_t> leaf;   // for each pair, its node in the new tree
     std::vector<uint32_t> parent; // of the new tree; node 0 is the root, its children are the groups

@@ -175,6 +175,35 @@ class Tree {
     const Node &node(size_t n) const { return nodes_[n]; }
     uint8_t kind(size_t n) const { return kinds_[n]; }
 
+    // Parents, and places: distinct (label, kind), numbered as they first appear.  Leaves the tree with its root only.
+    struct Columns {
+        std::vector<uint32_t> parent, place;
+        std::vector<uint64_t> label;
+        std::vector<uint8_t> kind;
+    };
+    Columns take() {
+        Columns out;
+        slots_ = Slots();
+        out.parent.resize(nodes_.size());
+        out.place.resize(nodes_.size());
+        Slots places;
+        for (size_t n = 0; n < nodes_.size(); n++) {
+            uint64_t label = nodes_[n].label;
+            uint8_t kind = kinds_[n];
+            auto next = static_cast<uint32_t>(out.label.size());
+            out.parent[n] = nodes_[n].parent;
+            out.place[n] = places.find_or_add(
+                mix(label, kind), next, [&](uint32_t p) { return out.label[p] == label && out.kind[p] == kind; },
+                [&](uint32_t p) { return p == next ? mix(label, kind) : mix(out.label[p], out.kind[p]); });
+            if (out.place[n] == next) {
+                out.label.push_back(label);
+                out.kind.push_back(kind);
+            }
+        }
+        *this = Tree();
+        return out;
+    }
+
   private:
     std::vector<Node> nodes_;
     std::vector<uint8_t> kinds_;

@@ -84,17 +84,14 @@ nb::dict scan(Scanner &scanner, nb::handle buffer, size_t start) {
     return out;
 }
 
-nb::tuple stacks(const Scanner &scanner) {
-    const Tree &tree = scanner.stacks();
-    std::vector<uint32_t> parent(tree.size());
-    std::vector<uint64_t> address(tree.size());
-    std::vector<uint8_t> kind(tree.size());
-    for (size_t i = 0; i < tree.size(); i++) {
-        parent[i] = tree.node(i).parent;
-        address[i] = tree.node(i).label;
-        kind[i] = tree.kind(i);
+nb::tuple take_stacks(Scanner &scanner) {
+    Tree::Columns c;
+    {
+        nb::gil_scoped_release release;
+        c = scanner.take_stacks();
     }
-    return nb::make_tuple(array_of(std::move(parent)), array_of(std::move(address)), array_of(std::move(kind)));
+    return nb::make_tuple(array_of(std::move(c.parent)), array_of(std::move(c.place)), array_of(std::move(c.label)),
+                          array_of(std::move(c.kind)));
 }
 
 void check_tree(const Input<uint32_t> &parent, const Input<uint32_t> &label) {
@@ -125,6 +122,34 @@ nb::tuple regroup_arrays(Input<uint32_t> parent, Input<uint32_t> label, Input<ui
     }
     return nb::make_tuple(array_of(std::move(r.leaf)), array_of(std::move(r.parent)), array_of(std::move(r.label)),
                           array_of(std::move(r.group)));
+}
+
+nb::object frames_by_space_arrays(Input<uint32_t> parent, Input<uint32_t> place, Input<uint8_t> kernel,
+                                  Input<uint32_t> leaf, Input<uint32_t> space) {
+    check_tree(parent, place);
+    if (leaf.size() != space.size()) {
+        throw std::invalid_argument("leaf and space differ in length");
+    }
+    for (size_t i = 0; i < leaf.size(); i++) {
+        if (leaf.data()[i] >= parent.size() || space.data()[i] == kNoLabel) {
+            throw std::invalid_argument("a leaf or space out of range");
+        }
+    }
+    for (size_t n = 0; n < place.size(); n++) {
+        if (place.data()[n] >= kernel.size()) {
+            throw std::invalid_argument("a place out of range");
+        }
+    }
+    SpaceFrames r;
+    {
+        nb::gil_scoped_release release;
+        r = frames_by_space(parent.data(), place.data(), parent.size(), kernel.data(), kernel.size(), leaf.data(),
+                            space.data(), leaf.size());
+    }
+    if (!r.found) {
+        return nb::none();
+    }
+    return nb::make_tuple(array_of(std::move(r.frame)), array_of(std::move(r.place)), array_of(std::move(r.space)));
 }
 
 nb::object totals(Input<uint32_t> parent, Input<int64_t> self) {
@@ -215,7 +240,7 @@ NB_MODULE(_core, m) {
                  self.set_layouts(std::move(parsed), std::move(map));
              })
         .def("scan", &scan, nb::arg("buffer"), nb::arg("start") = 0)
-        .def("stacks", &stacks)
+        .def("take_stacks", &take_stacks)
         .def("set_unwinder",
              [](Scanner &self, Unwinder *unwinder, Input<uint32_t> spaces) {
                  self.set_unwinder(unwinder, {spaces.data(), spaces.data() + spaces.size()});
@@ -230,6 +255,7 @@ NB_MODULE(_core, m) {
             }
             return nb::make_tuple(array_of(std::move(sample)), array_of(std::move(stack)));
         });
+    m.def("frames_by_space", &frames_by_space_arrays);
     m.def("regroup", &regroup_arrays);
     m.def("totals", &totals);
     m.def("outermost", &outermost_array);

@@ -372,6 +372,13 @@ void Scanner::completed_chain(Cursor record) {
     }
 }
 
+Tree::Columns Scanner::take_stacks() {
+    whole_chains_ = ChainCache();
+    deferred_.clear();
+    chain_ = last_ = Chain();
+    return stacks_.take();
+}
+
 std::vector<std::pair<uint64_t, uint32_t>> Scanner::take_completed() {
     std::vector<std::pair<uint64_t, uint32_t>> taken;
     taken.swap(completed_);

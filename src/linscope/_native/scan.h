@@ -54,6 +54,8 @@ class Scanner {
     // FINISHED_ROUND needs the caller, or one is damaged.
     ScanResult scan(const uint8_t *data, size_t size);
     const Tree &stacks() const { return stacks_; }
+    // The tree of all chains; the scanner forgets it, and all stacks that it has given out.
+    Tree::Columns take_stacks();
     // (number of the sample over all scans, stack with its deferred user part) since the last call.
     std::vector<std::pair<uint64_t, uint32_t>> take_completed();
     // From now on the user part of samples that carry registers and a stack dump is unwound.  spaces: the address

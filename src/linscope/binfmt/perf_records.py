@@ -21,8 +21,9 @@ class RawStacks(NamedTuple):
     """The tree of call chains as recorded: node 0 is the root, parents come before children."""
 
     parent: NDArray[np.uint32]
-    address: NDArray[np.uint64]
-    kind: NDArray[np.uint8]  # KIND_MODE | KIND_EXACT
+    place: NDArray[np.uint32]  # of each node, a row of the two columns below
+    address: NDArray[np.uint64]  # of each place
+    kind: NDArray[np.uint8]  # of each place: KIND_MODE | KIND_EXACT
 
 
 class Scanned(NamedTuple):
@@ -73,9 +74,9 @@ class Scanner:
         """
         self._core.set_unwinder(unwinder, space_of_sample)
 
-    def stacks(self) -> RawStacks:
-        """The tree of all chains so far."""
-        return RawStacks(*self._core.stacks())
+    def take_stacks(self) -> RawStacks:
+        """The tree of all chains so far, which the scanner forgets: the numbers of stacks begin anew."""
+        return RawStacks(*self._core.take_stacks())
 
     def take_completed(self) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
         """(samples, stacks): samples, numbered over all scans, whose user part came later, and their whole stacks."""

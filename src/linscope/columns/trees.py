@@ -51,6 +51,28 @@ def regroup(
     return GroupedTree(new_parent, new_label, new_group), new_leaf
 
 
+def frames_by_space(
+    parent: NDArray[np.uint32],
+    place: NDArray[np.uint32],
+    kernel: NDArray[np.bool_],
+    leaf: NDArray[np.uint32],
+    space: NDArray[np.uint32],
+) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]] | None:
+    """(frame of each node, place and space of each frame), or None when a node belongs to two spaces: then regroup.
+
+    place: of each node; kernel: of each place, True where it is the same (space 0) in all spaces.
+    (leaf[i], space[i]): a node and the space it was sampled in.  Frame NO_LABEL: of nodes below which no leaf is.
+    """
+    as_u32 = np.uint32
+    return _core.frames_by_space(
+        np.ascontiguousarray(parent, as_u32),
+        np.ascontiguousarray(place, as_u32),
+        np.ascontiguousarray(kernel, np.uint8),
+        np.ascontiguousarray(leaf, as_u32),
+        np.ascontiguousarray(space, as_u32),
+    )
+
+
 def totals(parent: NDArray[np.uint32], self_weight: NDArray[np.int64]) -> NDArray[np.int64]:
     """Weight of each node with all below it."""
     return _core.totals(np.ascontiguousarray(parent, np.uint32), np.ascontiguousarray(self_weight, np.int64))

@@ -20,7 +20,7 @@ from linscope.abi import perf_file as pf
 from linscope.binfmt.perf_records import KIND_MODE, Scanner
 from linscope.columns.profile import Event, Frames, Profile, Samples, Space, Stacks
 from linscope.columns.spaces import KERNEL_SPACE, CommBuilder, SpaceBuilder
-from linscope.columns.trees import intern_pairs, regroup
+from linscope.columns.trees import NO_LABEL, frames_by_space, intern_pairs, regroup
 from linscope.errors import FormatError, InputError
 from linscope.formats.perf_data import sideband
 from linscope.formats.perf_data.attrs import EventAttr, parse_attr
@@ -285,6 +285,7 @@ class PerfDataFile:
                     int(others["cpu"][row]),
                     int(others["event"][row]),
                     bytes(chunk.buffer[start + 8 : start + size]),
+                    chunk.position + offset,
                 )
             )
 
@@ -301,7 +302,11 @@ class PerfDataFile:
         losses, damaged = sideband.apply(records, self.header.big_endian, build_ids, spaces, comms)
         if damaged:
             self.problems.append(
-                FormatError(f"{damaged} records of mappings or names are damaged", where=self.where)
+                FormatError(
+                    f"{len(damaged)} records of mappings or names are damaged, the first",
+                    where=self.where,
+                    offset=damaged[0],
+                )
             )
         records.clear()
         space_of_sample = spaces.spaces_at(columns["pid"], columns["time"])
@@ -368,19 +373,24 @@ class PerfDataFile:
         self, raw_leaf: NDArray[np.uint32], space: NDArray[np.uint32], spaces: list[Space]
     ) -> tuple[Stacks, Frames, NDArray[np.uint32]]:
         """Give each raw chain its address space: the same addresses mean other code in another process."""
-        raw = self.scanner.stacks()
-        place, address, kind = intern_pairs(raw.address, raw.kind.astype(np.uint32))
-        pair, leaf, leaf_space = intern_pairs(raw_leaf.astype(np.uint64), space)
-        tree, leaf_node = regroup(raw.parent, place, leaf.astype(np.uint32), leaf_space)
-        mode = (kind & KIND_MODE).astype(np.uint8)
+        raw = self.scanner.take_stacks()
+        mode = (raw.kind & KIND_MODE).astype(np.uint8)
         kernel = (mode == pe.PERF_RECORD_MISC_KERNEL) | (mode == pe.PERF_RECORD_MISC_GUEST_KERNEL)
-        node_place = np.where(tree.is_group, 0, tree.label).astype(np.int64)
-        node_space = np.where(kernel[node_place], KERNEL_SPACE, tree.group).astype(np.uint32)
-        frame, frame_place, frame_space = intern_pairs(node_place.astype(np.uint64), node_space)
-        at = frame_place.astype(np.int64)
-        none = len(at)  # of nodes that stand for an address space
-        stacks = Stacks(tree.parent, np.where(tree.is_group, none, frame).astype(np.uint32))
-        return stacks, Frames(frame_space, address[at], kind[at].astype(np.uint8)), leaf_node[pair]
+        pair, leaf, leaf_space = intern_pairs(raw_leaf.astype(np.uint64), space)
+        found = frames_by_space(raw.parent, raw.place, kernel, leaf.astype(np.uint32), leaf_space)
+        if found is not None:
+            frame, place, frame_space = found
+            frame[frame == NO_LABEL] = len(place)
+            stacks = Stacks(raw.parent, frame)
+            return stacks, Frames(frame_space, raw.address[place], raw.kind[place]), raw_leaf
+        tree, leaf_node = regroup(raw.parent, raw.place, leaf.astype(np.uint32), leaf_space)
+        node_place = np.where(tree.is_group, 0, tree.label)
+        node_space = np.where(kernel[node_place], np.uint32(KERNEL_SPACE), tree.group)
+        frame, wide_place, frame_space = intern_pairs(node_place.astype(np.uint64), node_space)
+        place = wide_place.astype(np.uint32)
+        frame[tree.is_group] = len(place)  # nodes that stand for an address space
+        stacks = Stacks(tree.parent, frame)
+        return stacks, Frames(frame_space, raw.address[place], raw.kind[place]), leaf_node[pair]
 
 
 def _joined(name: str, parts: list[NDArray[Any]]) -> NDArray[Any]:

@@ -38,6 +38,7 @@ class SideRecord(NamedTuple):
     cpu: int
     event: int
     body: bytes
+    position: int  # in the file; of what was compressed, near that of the compressed record
 
 
 def _string(data: bytes) -> str:
@@ -72,19 +73,19 @@ def apply(
     build_ids: dict[str, str],
     spaces: SpaceBuilder,
     comms: CommBuilder,
-) -> tuple[list[Loss], int]:
-    """Feed records, sorted by time, to the builders; (losses, number of damaged records that were passed over).
+) -> tuple[list[Loss], list[int]]:
+    """Feed records, sorted by time, to the builders; (losses, positions of damaged records that were passed over).
 
     build_ids: hex by path, for mappings that do not carry their own.
     """
     order = ">" if big_endian else "<"
     losses: list[Loss] = []
-    damaged = 0
+    damaged: list[int] = []
     for record in records:
         try:
             _apply_one(record, order, build_ids, spaces, comms, losses)
         except (struct.error, IndexError):
-            damaged += 1
+            damaged.append(record.position)
     return losses, damaged
 
 
