@@ -20,6 +20,7 @@ class Column(NamedTuple):
     format: Callable[[Any], str] = _plain  # value -> text cell; JSON and CSV get the value itself
     in_text: bool = True  # False: only in JSON and CSV
     in_data: bool = True  # False: only in text
+    value: Callable[[Any], Any] | None = None  # cell -> value for JSON and CSV, where it is made only for them
 
 
 @dataclass

@@ -19,17 +19,10 @@ def write_rows(rows: Rows, form: str, out: IO[str]) -> None:
 def _write_json(rows: Rows, out: IO[str]) -> None:
     import json
 
-    names = [(i, column.name) for i, column in enumerate(rows.columns) if column.in_data]
+    names = [column.name for column in rows.columns if column.in_data]
     encode = json.JSONEncoder(ensure_ascii=False, default=_plain_value).encode
-    for row in rows.rows:
-        out.write(encode({name: row[i] for i, name in names}) + "\n")
-
-
-def _plain_value(value: Any) -> Any:
-    """A numpy number, or bytes, as JSON has it."""
-    if isinstance(value, (bytes, bytearray)):
-        return value.hex()
-    return value.item() if hasattr(value, "item") else str(value)
+    for values in _values(rows):
+        out.write(encode(dict(zip(names, values, strict=True))) + "\n")
 
 
 def _write_csv(rows: Rows, out: IO[str]) -> None:
@@ -37,14 +30,23 @@ def _write_csv(rows: Rows, out: IO[str]) -> None:
     import json
 
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([column.name for column in rows.columns])
+    writer.writerow([column.name for column in rows.columns if column.in_data])
+    for values in _values(rows):
+        writer.writerow([json.dumps(v, default=_plain_value) if isinstance(v, (list, dict)) else v for v in values])
+
+
+def _values(rows: Rows) -> Iterator[list[Any]]:
+    """The cells of each row that are data."""
+    shown = [(i, column.value) for i, column in enumerate(rows.columns) if column.in_data]
     for row in rows.rows:
-        writer.writerow(
-            [
-                json.dumps(cell, default=_plain_value) if isinstance(cell, (list, dict)) else cell
-                for cell in row
-            ]
-        )
+        yield [row[i] if value is None else value(row[i]) for i, value in shown]
+
+
+def _plain_value(value: Any) -> Any:
+    """A numpy number, or bytes, as JSON has it."""
+    if isinstance(value, (bytes, bytearray)):
+        return value.hex()
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def _write_text(rows: Rows, out: IO[str]) -> None:

@@ -119,21 +119,6 @@ class _Stacks:
         ]
 
 
-class LazyFrames:
-    """A row's frames, made into a list only when a format asks for them."""
-
-    def __init__(self, stacks: _Stacks, stack: int) -> None:
-        self._stacks = stacks
-        self._stack = stack
-
-    def item(self) -> list[dict[str, Any]]:
-        """The frames as values; the name is that of numpy's scalars, which JSON and CSV know to unpack."""
-        return self._stacks.values(self._stack)
-
-    def __str__(self) -> str:
-        return self._stacks.lines(self._stack)
-
-
 def script_rows(
     profile: Profile,
     resolved: ResolvedFrames,
@@ -142,6 +127,7 @@ def script_rows(
     payload: Payload | None = None,
 ) -> Rows:
     """The rows.  payload: fields of tracepoint samples, by the sample's number."""
+    stacks = _Stacks(profile, resolved, fields)
     columns = [
         Column("line", in_data=False),
         *(
@@ -149,9 +135,8 @@ def script_rows(
             for n in ("comm", "pid", "tid", "cpu", "time_ns", "event", "period", "address")
         ),
         Column("fields", in_text=False),
-        Column("frames", in_text=False),
+        Column("frames", in_text=False, value=stacks.values),
     ]
-    stacks = _Stacks(profile, resolved, fields)
     chained = [e.attr is None or bool(e.attr.sample_type & pe.PERF_SAMPLE_CALLCHAIN) for e in profile.events]
     rows = _rows(profile, stacks, keep, fields, payload, chained)
     return Rows(columns, rows, streaming=True, headings=False)
@@ -209,7 +194,6 @@ def _rows(
             if values is not None and "trace" in fields:
                 head.append(" ".join(f"{name}={_shown(value)}" for name, value in values.items()))
             line = " ".join(head)
-            frames = LazyFrames(stacks, stack)
             if with_frames:
                 if chained[event]:
                     line += f" \n{stacks.lines(stack)}"
@@ -217,7 +201,7 @@ def _rows(
                     line += " " + stacks.lines(stack).strip("\t\n")
             number = None if cpu == 0xFFFFFFFF else cpu
             name = profile.events[event].name
-            yield line, comm, _signed(pid), _signed(tid), number, time, name, period, address, values, frames
+            yield line, comm, _signed(pid), _signed(tid), number, time, name, period, address, values, stack
 
 
 def _signed(number: int) -> int:
