@@ -102,6 +102,7 @@ Regrouped regroup(const uint32_t *parent, const uint32_t *label, size_t nodes, c
         }
         tree.take(result.parent, result.label);
     }
+    give_back_memory();
     result.group.resize(result.parent.size(), 0);
     for (size_t n = 1; n < result.parent.size(); n++) {
         result.group[n] = result.parent[n] == 0 ? result.label[n] : result.group[result.parent[n]];

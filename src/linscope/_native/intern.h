@@ -5,7 +5,18 @@
 #include <stdexcept>
 #include <vector>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 namespace linscope {
+
+// After large tables were freed: what malloc keeps of them for later goes back to the system.
+inline void give_back_memory() {
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}
 
 inline uint64_t mix(uint64_t a, uint64_t b) {
     uint64_t h = (a ^ (b * 0x9E3779B97F4A7C15ull)) * 0xD6E8FEB86659FD93ull;
@@ -184,6 +195,7 @@ class Tree {
     Columns take() {
         Columns out;
         slots_ = Slots();
+        give_back_memory();
         out.parent.resize(nodes_.size());
         out.place.resize(nodes_.size());
         Slots places;
@@ -201,6 +213,7 @@ class Tree {
             }
         }
         *this = Tree();
+        give_back_memory();
         return out;
     }
 

@@ -255,6 +255,7 @@ NB_MODULE(_core, m) {
             }
             return nb::make_tuple(array_of(std::move(sample)), array_of(std::move(stack)));
         });
+    m.def("give_back_memory", &give_back_memory);
     m.def("frames_by_space", &frames_by_space_arrays);
     m.def("regroup", &regroup_arrays);
     m.def("totals", &totals);

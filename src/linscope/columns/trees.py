@@ -73,6 +73,11 @@ def frames_by_space(
     )
 
 
+def give_back_memory() -> None:
+    """After large tables were freed: return to the system what malloc keeps of them for later."""
+    _core.give_back_memory()
+
+
 def totals(parent: NDArray[np.uint32], self_weight: NDArray[np.int64]) -> NDArray[np.int64]:
     """Weight of each node with all below it."""
     return _core.totals(np.ascontiguousarray(parent, np.uint32), np.ascontiguousarray(self_weight, np.int64))

@@ -20,7 +20,7 @@ from linscope.abi import perf_file as pf
 from linscope.binfmt.perf_records import KIND_MODE, Scanner
 from linscope.columns.profile import Event, Frames, Profile, Samples, Space, Stacks
 from linscope.columns.spaces import KERNEL_SPACE, CommBuilder, SpaceBuilder
-from linscope.columns.trees import NO_LABEL, frames_by_space, intern_pairs, regroup
+from linscope.columns.trees import NO_LABEL, frames_by_space, give_back_memory, intern_pairs, regroup
 from linscope.errors import FormatError, InputError
 from linscope.formats.perf_data import sideband
 from linscope.formats.perf_data.attrs import EventAttr, parse_attr
@@ -257,11 +257,13 @@ class PerfDataFile:
             if payloads is not None:
                 payloads.visit(item, self.attrs, self.tracing, self.header.big_endian)
         whole = {name: _joined(name, parts) for name, parts in columns.items()}
+        give_back_memory()
         samples, completed = self.scanner.take_completed()
         whole["stack"][samples.astype(np.int64)] = completed
         profile = self._profile(whole, records, counts, partial(self._unwind, progress, search))
         if payloads is not None:
             profile.tables = payloads.finish()
+        give_back_memory()
         return profile
 
     @staticmethod
