@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linscope.abi import perf_event as pe
+from linscope.binfmt.event_format import EventFormat, Field
 from linscope.columns.profile import EventTable
 from linscope.formats.perf_data.attrs import EventAttr
 from linscope.formats.perf_data.stream import Chunk
-from linscope.formats.perf_data.tracing_data import EventFormat, Field, TracingData
+from linscope.formats.perf_data.tracing_data import TracingData
 
 _SIZES = (1, 2, 4, 8)
 
