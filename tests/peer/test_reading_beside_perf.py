@@ -143,3 +143,20 @@ def test_children_equal_perfs(recorded: Path) -> None:
         if key not in ours or not np.allclose(theirs[key], ours[key], atol=0.011)
     ]
     assert len(wrong) <= 1, wrong
+
+
+def test_source_lines_are_those_of_the_samples(tmp_path: Path) -> None:
+    """Each sample counts at its own line, not all of a function at one."""
+    source, program, path = tmp_path / "two.c", tmp_path / "two", tmp_path / "perf.data"
+    source.write_text(
+        "volatile unsigned a, b;\nint main(void) {\n for (int n = 0; n < 400; n++) {\n"
+        "  for (int i = 0; i < 100000; i++)\n   a += i;\n  for (int i = 0; i < 300000; i++)\n   b ^= i;\n }\n}\n"
+    )
+    subprocess.run(["gcc", "-g", "-O1", "-o", program, source], check=True)
+    perf("record", "-q", "-e", "cpu-clock:u", "-g", "-o", str(path), "--", str(program))
+    text = perf("report", "--stdio", "--no-children", "-g", "none", "--sort", "srcline", "-i", str(path))
+    theirs = {line.split()[1]: line.split()[0] for line in text.splitlines() if " two.c:" in line}
+    options = ReportOptions(sort=("srcline",), children=False)
+    rows = linscope.open(str(path)).report(options).rows
+    ours = {row[3]: f"{row[0]:.2f}%" for row in rows if row[3].startswith("two.c:")}
+    assert ours == theirs and len(ours) >= 2

@@ -82,6 +82,17 @@ class ResolvedFrames:
         _, first, label = np.unique(pairs, return_index=True, return_inverse=True)
         return Labels(self, label.astype(np.uint32), first)
 
+    def line_labels(self) -> Labels:
+        """One label a symbol and source line in it; what DWARF says nothing of is one line an address."""
+        symbols = self.symbol_labels(by_address=True)
+        lines: dict[str, int] = {}
+        line = np.fromiter(
+            (lines.setdefault(self.srcline(f), len(lines)) for f in range(len(self.place))), np.int64, len(self.place)
+        )
+        pairs = symbols.of_frame.astype(np.int64) * max(1, len(lines)) + line
+        _, first, label = np.unique(pairs, return_index=True, return_inverse=True)
+        return Labels(self, label.astype(np.uint32), first)
+
     def place_labels(self) -> Labels:
         """One label an object."""
         _, first, label = np.unique(self.place, return_index=True, return_inverse=True)
@@ -117,6 +128,11 @@ class ResolvedFrames:
             else None
         )
         return f"{found[0].rsplit('/', 1)[-1]}:{found[1]}" if found else ""
+
+    def srcline(self, frame: int) -> str:
+        """ "file.c:12", or object[offset] where DWARF says nothing, as perf report's key of that name."""
+        place = self.places[int(self.place[frame])]
+        return self.source_line(frame) or f"{place.name}[{int(self.address[frame]):x}]"
 
 
 class Labels(NamedTuple):

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linscope.analysis.call_tree import CallTree
-from linscope.analysis.frames import ResolvedFrames
 from linscope.columns.trees import GroupedTree, intern_pairs, outermost
 from linscope.errors import UnknownNameError
 
@@ -61,7 +60,7 @@ def parse_sort(text: str) -> tuple[str, ...]:
 
 
 def entry_labels(tree: CallTree, sort: tuple[str, ...]) -> EntryLabels:
-    """Number the frame part of the sort keys."""
+    """Number the frame part of the sort keys.  tree: of ``line_labels`` when they name srcline."""
     labels, frames = tree.labels, tree.labels.frames
     first = labels.first
     if not any(key in sort for key in FRAME_KEYS):
@@ -76,17 +75,11 @@ def entry_labels(tree: CallTree, sort: tuple[str, ...]) -> EntryLabels:
     if "srcline" in sort:
         lines: dict[str, int] = {}
         parts.append(
-            np.array([lines.setdefault(srcline(frames, f), len(lines)) for f in first.tolist()], np.int64)
+            np.array([lines.setdefault(frames.srcline(f), len(lines)) for f in first.tolist()], np.int64)
         )
     stacked = np.stack(parts, axis=1) if len(first) else np.empty((0, len(parts)), np.int64)
     _, at, number = np.unique(stacked, axis=0, return_index=True, return_inverse=True)
     return EntryLabels(number.reshape(-1).astype(np.uint32), first[at])
-
-
-def srcline(frames: ResolvedFrames, frame: int) -> str:
-    """ "file.c:12", or object+offset where DWARF says nothing."""
-    place = frames.places[int(frames.place[frame])]
-    return frames.source_line(frame) or f"{place.name}[{int(frames.address[frame]):x}]"
 
 
 def entries_of(
@@ -158,6 +151,10 @@ class CallGraphs:
         self._totals = tree.totals()
         self._outermost: NDArray[np.bool_] | None = None
         self._labels = len(entry.first_frame)
+        # branches are functions: labels that only differ by their source line go together
+        symbols = tree.labels.frames.symbol_labels(by_address=True).of_frame[tree.labels.first]
+        _, first, symbol = np.unique(symbols, return_index=True, return_inverse=True)
+        self._branch = first[symbol]
 
     def _nodes(self, group: int, label: int) -> NDArray[np.int64]:
         low, high = np.searchsorted(self._sorted, [label, label + 1])
@@ -225,7 +222,7 @@ class CallGraphs:
         """(label, (its nodes, their weights), their sum) for the heavy labels of nodes, heaviest first."""
         if not len(nodes):
             return []
-        labels, at = np.unique(self._tree.tree.label[nodes], return_inverse=True)
+        labels, at = np.unique(self._branch[self._tree.tree.label[nodes]], return_inverse=True)
         sums = np.zeros(len(labels), np.int64)
         np.add.at(sums, at, weight)
         heavy = [i for i in np.argsort(-sums, kind="stable").tolist() if sums[i] >= self._minimum]

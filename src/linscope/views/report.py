@@ -19,7 +19,6 @@ from linscope.analysis.report import (
     ReportOptions,
     entries_of,
     entry_labels,
-    srcline,
 )
 from linscope.columns.profile import Profile
 from linscope.picture.rows import Column, Rows
@@ -52,7 +51,8 @@ def report_rows(
     task_keys = [key for key in options.sort if key in TASK_KEYS]
     frame_level = any(key in FRAME_KEYS for key in options.sort)
     group, group_of = _groups(profile, rows, task_keys)
-    labels = resolved.symbol_labels(by_address=True)
+    by_line = "srcline" in options.sort
+    labels = resolved.line_labels() if by_line else resolved.symbol_labels(by_address=True)
     tree, node = build_call_tree(profile, labels, rows, group, weight)
     entry = entry_labels(tree, options.sort)
     samples_at = np.bincount(node, minlength=len(tree.tree.parent)).astype(np.int64)
@@ -140,7 +140,7 @@ def _frame_value(resolved: ResolvedFrames, frame: int, key: str) -> str:
     if key == "dso":
         return resolved.places[int(resolved.place[frame])].name
     if key == "srcline":
-        return srcline(resolved, frame)
+        return resolved.srcline(frame)
     mode = resolved.modes[frame]
     mark = {pe.PERF_RECORD_MISC_KERNEL: "k", pe.PERF_RECORD_MISC_USER: "."}.get(int(mode), "?")
     return f"[{mark}] {frame_name(resolved, frame)}"
