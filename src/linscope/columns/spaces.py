@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from linscope.columns.profile import Mapping, Space
 
 KERNEL_SPACE = 0
+# Mappings copied for epochs in all: real recordings copy thousands.  Beyond it, as only a made-up file comes, mappings
+# replace one another without a new epoch, so that memory stays bounded.
+_MAX_COPIED = 20_000_000
 
 
 def _same_content(old: Mapping, new: Mapping) -> bool:
@@ -32,7 +35,8 @@ class SpaceBuilder:
     def __init__(self) -> None:
         self.spaces = [Space(-1, 0, [])]
         self._history: dict[int, list[tuple[int, int]]] = {}  # pid -> [(since_ns, space number)]
-        self._shared: set[int] = set()  # spaces whose list of mappings a fork also uses
+        self._shared: set[int] = set()  # spaces whose list of mappings another one also uses
+        self._copied = 0  # mappings that were copied for a new epoch
 
     def current(self, pid: int, time_ns: int) -> int:
         """Number of the pid's space now; makes an empty one for a pid never seen."""
@@ -53,13 +57,17 @@ class SpaceBuilder:
         What was mapped stays until something new lies over it: while the kernel is still inside of execve, the
         process's stack is that of the old program, and the addresses of the two hardly ever collide.
         """
-        self._begin(pid, time_ns, list(self.spaces[self.current(pid, time_ns)].mappings))
+        self._share(self.current(pid, time_ns), pid, time_ns)
 
     def fork(self, pid: int, parent_pid: int, time_ns: int) -> None:
         """A new process with a copy of its parent's mappings."""
-        parent = self.current(parent_pid, time_ns)
-        number = self._begin(pid, time_ns, self.spaces[parent].mappings)
-        self._shared.update((parent, number))
+        self._share(self.current(parent_pid, time_ns), pid, time_ns)
+
+    def _share(self, number: int, pid: int, time_ns: int) -> int:
+        """A new epoch of the pid with the mappings of space number, copied when one of the two changes."""
+        new = self._begin(pid, time_ns, self.spaces[number].mappings)
+        self._shared.update((number, new))
+        return new
 
     def kernel_map(self, mapping: Mapping) -> None:
         """Kernel text, a module or a BPF program."""
@@ -80,9 +88,10 @@ class SpaceBuilder:
             and not all(_same_content(old, mapping) for old in overlapped)
             and time_ns > space.since_ns
         ):
-            number = self._begin(pid, time_ns, list(space.mappings))
+            number = self._share(number, pid, time_ns) if self._copied < _MAX_COPIED else number
             space = self.spaces[number]
-        elif number in self._shared:
+        if number in self._shared and self._copied < _MAX_COPIED:
+            self._copied += len(space.mappings)
             space.mappings = list(space.mappings)
             self._shared.discard(number)
         self._insert(space.mappings, mapping)
