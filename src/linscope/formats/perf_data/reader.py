@@ -24,6 +24,7 @@ from linscope.columns.trees import NO_LABEL, frames_by_space, give_back_memory, 
 from linscope.errors import FormatError, InputError
 from linscope.formats.perf_data import sideband
 from linscope.formats.perf_data.attrs import EventAttr, parse_attr
+from linscope.formats.perf_data.details import SampleDetails, iter_details
 from linscope.formats.perf_data.features import BuildId, parse_build_id_record, parse_feature
 from linscope.formats.perf_data.header import Header, detect, parse_header
 from linscope.formats.perf_data.stream import Chunk, RecordStream, ToolRecord
@@ -118,6 +119,12 @@ class PerfDataFile:
         start, size = (0, 0) if isinstance(spool, Spool) else self.header.data
         for stream in self._streams(source, start, start + size if size else None, scanner, True, progress):
             yield from stream
+
+    def details(self) -> Iterator[SampleDetails | None]:
+        """Branches, registers, counts, memory accesses of each sample, in the order of ``Profile.samples``."""
+        for item in self.records():
+            if isinstance(item, Chunk):
+                yield from iter_details(item, self.attrs, self.header.big_endian)
 
     def _taken(self, stream: RecordStream) -> Iterator[Chunk | ToolRecord]:
         for item in stream:
