@@ -45,12 +45,14 @@ void check_columns(const ScanResult &r, size_t size) {
     }
 }
 
-void check_tree(const Tree &tree, const std::vector<uint32_t> &leaf) {
-    size_t nodes = tree.size();
-    std::vector<uint32_t> parent(nodes), label(nodes), group(leaf.size());
+void check_tree(const Tree::Columns &tree, const std::vector<uint32_t> &leaf) {
+    size_t nodes = tree.parent.size();
+    const std::vector<uint32_t> &parent = tree.parent;
+    std::vector<uint32_t> label(nodes), group(leaf.size());
     for (size_t n = 0; n < nodes; n++) {
-        parent[n] = tree.node(n).parent;
-        label[n] = tree.node(n).label % 11 == 0 ? kNoLabel : static_cast<uint32_t>(tree.node(n).label % 1000);
+        expect(tree.place[n] < tree.label.size() && tree.label.size() == tree.kind.size(), "places are rows");
+        uint64_t address = tree.label[tree.place[n]];
+        label[n] = address % 11 == 0 ? kNoLabel : static_cast<uint32_t>(address % 1000);
         expect(n == 0 || parent[n] < n, "parents come before children");
     }
     for (size_t i = 0; i < leaf.size(); i++) {
@@ -66,6 +68,11 @@ void check_tree(const Tree &tree, const std::vector<uint32_t> &leaf) {
         expect(r.group[r.leaf[i]] == group[i], "a pair stays in its group");
     }
     expect(outer.size() == r.parent.size(), "one answer a node");
+    SpaceFrames frames = frames_by_space(parent.data(), tree.place.data(), nodes, tree.kind.data(), tree.kind.size(),
+                                         leaf.data(), group.data(), leaf.size());
+    for (uint32_t frame : frames.frame) {
+        expect(frame == kNoLabel || frame < frames.place.size(), "frames are rows");
+    }
 }
 
 CfiObject object_of(const uint8_t *data, size_t size, bool swap) {
@@ -157,7 +164,7 @@ void scan(const uint8_t *data, size_t size, uint8_t choice) {
         expect(sample < leaf.size() && node < scanner.stacks().size(), "completed chains are of samples");
         leaf[sample] = node;
     }
-    check_tree(scanner.stacks(), leaf);
+    check_tree(scanner.take_stacks(), leaf);
 }
 
 } // namespace
