@@ -127,6 +127,6 @@ def _pack(graph: FlameGraph, icicle: bool, reverse: bool) -> str:
     parts.append(_planes(graph.self_weight, 8))
     for split in graph.splits.values():
         parts += [_planes(split.node, 4), _planes(split.label, 4), _planes(split.weight, 8)]
-    deflate = zlib.compressobj(level=4, wbits=-15)
+    deflate = zlib.compressobj(level=1, wbits=-15)
     packed = b"".join([*(deflate.compress(part) for part in parts), deflate.flush()])
     return base64.b64encode(packed).decode()

@@ -123,7 +123,7 @@ def splits_of(
     }
     splits = {}
     for title, (label, texts) in made.items():
-        if len(texts) < 2:
+        if len(texts) < 2 or (title == "thread" and len(texts) == len(pids)):  # one thread each: as by process
             continue
         pair, pair_node, pair_label = intern_pairs(node.astype(np.uint64), label)
         if len(pair_node) > _MAX_SPLIT_ROWS:
