@@ -28,6 +28,7 @@ EXIT_INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit the process."""
+    _open_standard_streams()
     code = run(sys.argv[1:] if arguments is None else arguments)
     try:
         sys.stdout.flush()
@@ -35,6 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _forget_stdout()
     sys.stderr.flush()
     os._exit(code) if not _threads_left() else sys.exit(code)
+
+
+def _open_standard_streams() -> None:
+    """Point streams that the caller closed to /dev/null: the next file that we open would become one of them."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, os.O_RDWR)  # the lowest that is free: the stream's own
+            os.set_inheritable(number, True)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))
 
 
 def _threads_left() -> bool:

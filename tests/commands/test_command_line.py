@@ -166,3 +166,42 @@ class TestRecordingACommand:
         assert child.returncode == 130, errors
         assert (tmp_path / "x.txt").exists()
         assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("words", [["--help"], ["report", "--stats"]])
+def test_closed_standard_streams_are_no_error(conformance: Path, words: list[str]) -> None:
+    """As a daemon starts programs: the shell's >&- closes the descriptor."""
+    arguments = words if words == ["--help"] else [*words, small_recording(conformance)]
+    closed = ["sh", "-c", 'exec "$@" <&- >&-', "sh", *LINSCOPE, *arguments]
+    done = subprocess.run(closed, stderr=subprocess.PIPE, check=False)
+    assert (done.stderr, done.returncode) == (b"", 0)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["record --call-graph dwarf,x", "record -z 99", "record -c 0", "record -D -1", "record -C 99999",
+     "record --max-stack 65536 -g", "record -e cpu-clock/freq=0/", "stat -r 0", "stat -D -1", "stat -r 2 -I 9"],
+)  # fmt: skip
+def test_impossible_numbers_are_usage_errors(words: str, tmp_path: Path) -> None:
+    done = run(*words.split(), "--", "true", cwd=tmp_path)
+    assert done.returncode == 2 and done.stdout == "" and "bug" not in done.stderr
+    assert not list(tmp_path.iterdir()), "nothing is begun"
+
+
+class TestStat:
+    pytestmark = needs_perf_events
+
+    def test_intervals_end_with_the_status_of_the_command(self) -> None:
+        done = run("stat", "-I", "1000", "--json", "-e", "cs,rffffff", "--", "sh", "-c", "exit 3")
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        assert done.returncode == 3
+        assert [(row["event"], row["note"]) for row in rows] == [("cs", ""), ("rffffff", "not supported")]
+        assert isinstance(rows[0]["count"], int) and rows[1]["count"] is None
+
+    def test_each_interval_is_there_at_once(self) -> None:
+        words = ["stat", "-I", "20", "--json", "-e", "task-clock", "--", "sleep", "60"]
+        with subprocess.Popen([*LINSCOPE, *words], stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert json.loads(process.stdout.readline())["event"] == "task-clock"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 130

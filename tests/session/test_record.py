@@ -353,3 +353,24 @@ def test_without_rights(tmp_path: Path) -> None:
     path.chmod(0o644)
     os.chown(path, 0, 0)
     assert perf_stats(path)["SAMPLE"] > 0
+
+
+def test_chosen_cpus_are_recorded_whole(tmp_path: Path) -> None:
+    """perf record -C 0 -- CMD: everything on CPU 0 while CMD runs, wherever that runs."""
+    path = tmp_path / "perf.data"
+    words = ["record", "-q", "-C", "0", "-e", "sched:sched_switch,cpu-clock", "-o", str(path)]
+    subprocess.run([sys.executable, "-m", "linscope", *words, "--", "sleep", "0.1"], check=True)
+    cpus = set(perf("script", "-i", str(path), "-F", "cpu").split())
+    assert cpus == {"[000]"}
+
+
+def test_the_recording_before_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "perf.data"
+    for name in ("true", "false"):
+        record([name], RecordOptions(output=str(path), events=("dummy",)))
+    for file, name in ((path, "false"), (tmp_path / "perf.data.old", "true")):
+        assert f"PERF_RECORD_COMM exec: {name}:" in perf("script", "--show-task-events", "-i", str(file))
+
+
+def test_what_cannot_seek_gets_the_form_of_a_pipe(tmp_path: Path) -> None:
+    assert record(["true"], RecordOptions(output="/dev/null", events=("cpu-clock",))).exit_status == 0

@@ -148,7 +148,7 @@ def options_of(arguments: argparse.Namespace) -> RecordOptions:
         max_stack=arguments.max_stack,
         pids=numbers(arguments.pid, "process id"),
         tids=numbers(arguments.tid, "thread id"),
-        system_wide=arguments.all_cpus or (bool(arguments.cpu) and not command_of(arguments)),
+        system_wide=arguments.all_cpus or (bool(arguments.cpu) and not (arguments.pid or arguments.tid)),
         cpus=tuple(parse_cpu_list(arguments.cpu)) if arguments.cpu else (),
         cgroups=tuple(arguments.cgroup.split(",")) if arguments.cgroup else (),
         output=arguments.output,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from linscope.commands.record import add_event_arguments, command_of, numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from linscope.picture.rows import Column, Rows
     from linscope.session.stat import Count, StatOptions, StatResult
@@ -45,14 +45,36 @@ class Stat:
         command = command_of(arguments) or None
         options = options_of(arguments)
         if options.interval_ms:
-            with_cpu = options.per_cpu
-            rows = (row for counts in iter_stat(command, options) for row in _cells(counts, True, with_cpu))
-            return Rows(_columns(True, with_cpu), rows, streaming=True)
+            stream = _IntervalRows(iter_stat(command, options), options.per_cpu)
+            columns = _columns(True, options.per_cpu)
+            return Rows(columns, stream, streaming=True, live=True, exit_code=lambda: stream.status)
         result = stat(command, options)
         for note in result.notes:
             print(f"linscope stat: {note}", file=sys.stderr)
         shown = [*_cells(list(result.counts), False, options.per_cpu), *_time_cells(result, options.per_cpu)]
         return Rows(_columns(False, options.per_cpu), shown, exit_code=lambda: result.exit_status)
+
+
+class _IntervalRows:
+    """The rows of a stream of counts; ``status`` is the command's exit status once they are all taken."""
+
+    def __init__(self, stream: Generator[list[Count], None, int], with_cpu: bool) -> None:
+        self._stream = stream
+        self._with_cpu = with_cpu
+        self.status = 0
+        self._counts = self._take()  # what cannot be counted is told before the headings are
+
+    def _take(self) -> list[Count] | None:
+        try:
+            return next(self._stream)
+        except StopIteration as end:
+            self.status = end.value
+            return None
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        while self._counts is not None:
+            yield from _cells(self._counts, True, self._with_cpu)
+            self._counts = self._take()
 
 
 def options_of(arguments: argparse.Namespace) -> StatOptions:
@@ -81,8 +103,9 @@ def _columns(interval: bool, with_cpu: bool) -> list[Column]:
     from linscope.picture.rows import Column
 
     columns = [
-        Column("event", "EVENT"),
-        Column("count", "COUNT", ">", _format_count),
+        Column("event", "EVENT", width=22 if interval else 0),
+        Column("count", "COUNT", ">", _format_count, width=16 if interval else 0, value=_number),
+        Column("note", in_text=False),
         Column("unit", "UNIT"),
         Column("running_percent", "COUNTED", ">", lambda v: "" if v is None or v >= 99.995 else f"{v:.2f}%"),
         Column("deviation_percent", "+-", ">", lambda v: "" if v is None else f"{v:.2f}%"),
@@ -91,14 +114,19 @@ def _columns(interval: bool, with_cpu: bool) -> list[Column]:
     if with_cpu:
         columns.insert(0, Column("cpu", "CPU", ">"))
     if interval:
-        columns.insert(0, Column("time_s", "TIME", ">", lambda v: f"{v:.6f}"))
+        columns.insert(0, Column("time_s", "TIME", ">", lambda v: f"{v:.6f}", width=11))
     return columns
 
 
-def _format_count(value: float | str | None) -> str:
-    if value is None or isinstance(value, str):
-        return f"<{value}>" if value else ""
+def _format_count(value: float | str) -> str:
+    if isinstance(value, str):
+        return f"<{value}>"
     return f"{value:,.0f}" if value == int(value) else f"{value:,.6f}" if value < 1 else f"{value:,.2f}"
+
+
+def _number(value: float | str) -> float | None:
+    """null for programs, where text says why there is no count; the column "note" says it too."""
+    return None if isinstance(value, str) else value
 
 
 def _cells(counts: list[Count], interval: bool, with_cpu: bool) -> Iterator[tuple[Any, ...]]:
@@ -108,13 +136,14 @@ def _cells(counts: list[Count], interval: bool, with_cpu: bool) -> Iterator[tupl
         row: list[Any] = [
             count.event,
             count.note if value is None else whole,
+            count.note,
             count.unit,
             None if value is None else round(100 * count.running, 2),
             None if count.deviation is None else round(100 * count.deviation, 4),
             count.derived,
         ]
         if with_cpu:
-            row.insert(0, count.cpu)
+            row.insert(0, count.cpu if count.cpu >= 0 else None)
         if interval:
             row.insert(0, count.time_ns / 1e9)
         yield tuple(row)
@@ -125,7 +154,7 @@ def _time_cells(result: StatResult, with_cpu: bool) -> list[tuple[Any, ...]]:
     times = [("elapsed", result.elapsed_ns / 1e9)]
     if result.user_seconds or result.system_seconds:
         times += [("user", result.user_seconds), ("sys", result.system_seconds)]
-    return [(*cpu, name, seconds, "s", None, None, "") for name, seconds in times]
+    return [(*cpu, name, seconds, "", "s", None, None, "") for name, seconds in times]
 
 
 STAT = Stat()

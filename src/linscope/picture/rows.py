@@ -20,6 +20,7 @@ class Column(NamedTuple):
     format: Callable[[Any], str] = _plain  # value -> text cell; JSON and CSV get the value itself
     in_text: bool = True  # False: only in JSON and CSV
     in_data: bool = True  # False: only in text
+    width: int = 0  # columns of text at least, for rows that stream
     value: Callable[[Any], Any] | None = None  # cell -> value for JSON and CSV, where it is made only for them
 
 
@@ -31,6 +32,7 @@ class Rows:
     rows: Iterable[Sequence[Any]]
     title: list[str] = field(default_factory=list)  # comment lines above the table, in text only
     streaming: bool = False  # text is written row by row with the headings' widths, not aligned over all rows
+    live: bool = False  # rows come as time goes on: each is flushed at once
     headings: bool = True  # False: text shows no line of headings (perf script)
     exit_code: Callable[[], int] | None = None  # asked once all rows are written: of a program that was run
     below: Callable[[Sequence[Any]], Iterable[str]] | None = None  # row -> further text lines under it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import IO, Any
 
 from linscope.picture.rows import Column, Rows
@@ -13,7 +14,16 @@ _ALIGNED_ROWS = 2_000  # text columns are as wide as the widest cell of so many 
 
 def write_rows(rows: Rows, form: str, out: IO[str]) -> None:
     """Write to out in one of FORMATS."""
+    if rows.live:
+        rows = replace(rows, rows=_flushed(rows.rows, out))
     {"text": _write_text, "json": _write_json, "csv": _write_csv}[form](rows, out)
+
+
+def _flushed(rows: Iterable[Sequence[Any]], out: IO[str]) -> Iterator[Sequence[Any]]:
+    """The rows; when the next one is asked for, the one before has been written, and goes out."""
+    for row in rows:
+        yield row
+        out.flush()
 
 
 def _write_json(rows: Rows, out: IO[str]) -> None:
@@ -62,7 +72,10 @@ def _write_text(rows: Rows, out: IO[str]) -> None:
             if len(first) == _ALIGNED_ROWS:
                 break
     headings = [column.heading or column.name for column in columns]
-    widths = [len(heading) if rows.headings else 0 for heading in headings]
+    widths = [
+        max(column.width, len(heading) if rows.headings else 0)
+        for column, heading in zip(columns, headings, strict=True)
+    ]
     for _, cells in first:
         widths = [max(width, len(cell)) for width, cell in zip(widths, cells, strict=True)]
     if rows.headings:

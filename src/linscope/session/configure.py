@@ -134,6 +134,8 @@ def _set_period(attr: Attr, event: Event, options: RecordOptions, frequency: int
     else:
         attr.sample_period = frequency
         attr.flags |= pe.ATTR_FREQ
+    if attr.sample_period < 1:
+        raise UsageError(f"not a period or frequency of {event.name}: {attr.sample_period}", next_step="1 or more")
     if attr.flags & pe.ATTR_FREQ:
         attr.sample_type |= pe.PERF_SAMPLE_PERIOD
 
@@ -142,7 +144,7 @@ def _set_callchain(attr: Attr, event: Event, options: RecordOptions) -> None:
     mode, _comma, size = event.terms.get("call-graph", options.call_graph).partition(",")
     if mode in ("", "no"):
         return
-    stack_size = int(event.terms.get("stack-size", size or str(options.stack_size)), 0)
+    stack_size = _stack_size(event.terms.get("stack-size", size or str(options.stack_size)))
     attr.sample_type |= pe.PERF_SAMPLE_CALLCHAIN
     attr.sample_max_stack = int(event.terms.get("max-stack", str(options.max_stack)), 0)
     if options.user_callchains:
@@ -150,8 +152,6 @@ def _set_callchain(attr: Attr, event: Event, options: RecordOptions) -> None:
     if options.kernel_callchains:
         attr.flags |= pe.ATTR_EXCLUDE_CALLCHAIN_USER
     if mode == "dwarf":
-        if not 0 < stack_size <= 65528 or stack_size % 8:
-            raise UsageError(f"not a stack size: {stack_size}", next_step="a multiple of 8 up to 65528")
         attr.sample_type |= pe.PERF_SAMPLE_REGS_USER | pe.PERF_SAMPLE_STACK_USER
         attr.sample_regs_user = _USER_REGISTERS.get(os.uname().machine, 0)
         attr.sample_stack_user = stack_size
@@ -171,6 +171,17 @@ def _set_callchain(attr: Attr, event: Event, options: RecordOptions) -> None:
         attr.flags |= pe.ATTR_EXCLUDE_CALLCHAIN_USER
     elif mode != "fp":
         raise UsageError(f"no call graph mode {mode!r}", next_step="fp, dwarf[,SIZE] or lbr")
+
+
+def _stack_size(text: str) -> int:
+    """Bytes of a user stack dump.  Raises UsageError."""
+    try:
+        size = int(text, 0)
+    except ValueError:
+        size = 0
+    if not 0 < size <= 65528 or size % 8:
+        raise UsageError(f"not a stack size: {text}", next_step="a multiple of 8 up to 65528")
+    return size
 
 
 def tracking_attr(options: RecordOptions) -> Attr:

@@ -16,6 +16,7 @@ from errno import (
     ENOSPC,
     ENXIO,
     EOPNOTSUPP,
+    EOVERFLOW,
     EPERM,
     ESRCH,
 )
@@ -26,6 +27,7 @@ from linscope.sources.events import Event
 from linscope.sys.perf_event_open import Attr, perf_event_open
 from linscope.sys.tracefs import read_text
 
+_ONE_SIDE = pe.ATTR_EXCLUDE_KERNEL | pe.ATTR_EXCLUDE_USER  # :u or :k, which leave nothing to give up
 _ABSENT = (ENOENT, EOPNOTSUPP, ENODEV, ENXIO)
 # newest first: what an older kernel answers with EINVAL
 _OPTIONAL = (
@@ -73,12 +75,12 @@ class Opener:
         if text not in self.notes:
             self.notes.append(text)
 
-    def prepare(self, attr: Attr) -> None:
+    def prepare(self, event: Event, attr: Attr) -> None:
         """Apply what earlier events had to give up."""
         for field, bits in self._dropped:
             setattr(attr, field, getattr(attr, field) & ~bits)
-        if self._user_only:
-            attr.flags |= pe.ATTR_EXCLUDE_KERNEL | pe.ATTR_EXCLUDE_HV
+        if self._user_only and not attr.flags & _ONE_SIDE:
+            self._give_up_kernel(event, attr)
 
     def open(
         self,
@@ -111,7 +113,7 @@ class Opener:
                     ) from None
             if fallback and number in (*_ABSENT, EINVAL) and attr.precise_ip and event.precise_max:
                 attr.precise_ip -= 1
-            elif fallback and number in (EACCES, EPERM) and not attr.flags & pe.ATTR_EXCLUDE_KERNEL:
+            elif fallback and number in (EACCES, EPERM) and not attr.flags & _ONE_SIDE:
                 self._give_up_kernel(event, attr)
             elif fallback and number in _ABSENT and self._clock_fallback and self._is_cycles(attr):
                 self._fall_back_to_clock(event, attr)
@@ -187,6 +189,8 @@ def open_error(event: Event, attr: Attr, number: int, pid: int) -> LinscopeError
         return SystemCallError(what, errno=number, why="another user has the counter", next_step="try later")
     if number == ENOSPC and attr.type == pe.PERF_TYPE_BREAKPOINT:
         return SystemCallError(what, errno=number, why="all breakpoint registers are in use")
+    if number == EOVERFLOW:
+        return UsageError(what, why="more frames than kernel.perf_event_max_stack", next_step="a lower --max-stack")
     if number == EINVAL:
         return UsageError(what, why="the kernel refused this combination (errno EINVAL)")
     return SystemCallError(what, errno=number)

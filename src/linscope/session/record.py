@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import stat
 import struct
 import sys
 import time
@@ -35,6 +36,7 @@ from linscope.sys import perf_event_open as sys_perf
 __all__ = ["RecordOptions", "RecordResult", "record"]
 
 _FLUSH_SECONDS = 1.0
+_ZSTD_LEVELS = 22
 _TRAILER = bytes(SAMPLE_ID_SIZE)
 _DEFAULTS = RecordOptions()
 
@@ -65,6 +67,15 @@ def _check(command: Sequence[str] | None, options: RecordOptions) -> None:
         )
     if options.frequency is not None and options.period is not None:
         raise UsageError("frequency and period exclude each other", next_step="give -F or -c")
+    if not 0 <= options.compression_level <= _ZSTD_LEVELS:
+        raise UsageError(f"no compression level {options.compression_level}", next_step=f"-z 1 to {_ZSTD_LEVELS}")
+    if options.period is not None and options.period < 1:
+        raise UsageError(f"not a period: {options.period}", next_step="-c 1 takes every event")
+    if options.delay_ms < 0 or not 0 <= options.max_stack < 1 << 16:
+        raise UsageError("a delay below zero, or no possible number of frames", next_step="-D MS, --max-stack N")
+    absent = set(options.cpus) - set(opening.online_cpus())
+    if absent:
+        raise UsageError(f"no CPU {min(absent)} is online", next_step="/sys/devices/system/cpu/online lists them")
     if options.output == "-" and sys.stdout.isatty():
         raise UsageError("a recording is no text for a terminal", next_step="-o FILE, or -o - into a pipe")
     if options.pids and options.system_wide:
@@ -72,15 +83,16 @@ def _check(command: Sequence[str] | None, options: RecordOptions) -> None:
 
 
 class _Stop:
-    """SIGINT and SIGTERM as readable bytes; the handlers that were there come back on close."""
+    """SIGINT, SIGTERM and a closed terminal as readable bytes; the handlers that were there come back on close."""
 
     def __init__(self) -> None:
         self.read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.signal = 0
         self._old: dict[int, object] = {}
         try:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._old[number] = signal.signal(number, self._take)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                    self._old[number] = signal.signal(number, self._take)
         except ValueError:
             pass  # not the main thread: the caller's own handling stays
 
@@ -212,14 +224,16 @@ class _Recorder:
     # -- the file
 
     def _begin_file(self) -> None:
+        """Create the file; one that was there is kept as FILE.old.  What cannot seek takes the form of a pipe."""
         path = self.options.output
-        pipe = path == "-"
         try:
-            fd = (
-                os.dup(sys.stdout.fileno())
-                if pipe
-                else os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            )
+            if path == "-":
+                fd = os.dup(sys.stdout.fileno())
+            else:
+                if os.path.isfile(path) and os.path.getsize(path):
+                    os.replace(path, path + ".old")  # noqa: PTH105 - pathlib takes long to import
+                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            pipe = path == "-" or not stat.S_ISREG(os.fstat(fd).st_mode)
         except OSError as error:
             raise OutputError(
                 "cannot write the recording",

@@ -77,7 +77,7 @@ class RingSet:
         flags = pe.PERF_FLAG_PID_CGROUP if cgroups else 0
         ended: SystemCallError | None = None
         for index, (event, attr) in enumerate(zip(events, attrs, strict=True)):
-            self.opener.prepare(attr)
+            self.opener.prepare(event, attr)
             first = True
             for cpu in [c for c in cpus if event.cpus is None or c in event.cpus]:
                 for task in cgroups or tasks:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import NamedTuple
 
 from linscope.abi import perf_event as pe
@@ -31,6 +32,7 @@ DEFAULT_EVENTS = (
     "branches",
     "branch-misses",
 )
+_INTERRUPTED = 128 + signal.SIGINT
 _CLOCK_EVENTS = (pe.PERF_COUNT_SW_CPU_CLOCK, pe.PERF_COUNT_SW_TASK_CLOCK)
 
 
@@ -72,7 +74,7 @@ class StatResult(NamedTuple):
     elapsed_ns: int  # mean over repeats
     user_seconds: float
     system_seconds: float
-    exit_status: int
+    exit_status: int  # of the last run's command; 130 after SIGINT
     notes: tuple[str, ...]
 
 
@@ -107,6 +109,10 @@ class _Session:
         """Raises UsageError when there is nothing to count, or no such command."""
         if not command and not (options.pids or options.tids or options.system_wide or options.cpus):
             raise UsageError("nothing to count", next_step="linscope stat -- CMD, or -p PID, or -a")
+        if options.repeat < 1 or options.interval_ms < 0 or options.delay_ms < 0:
+            raise UsageError("a number of runs, an interval or a delay below zero", next_step="-r 1, -I 100, -D 100")
+        if options.repeat > 1 and options.interval_ms:
+            raise UsageError("repeats and intervals exclude each other", next_step="give -r or -I")
         self.options = options
         self.workload = Workload(command, os.environ) if command else None
         self.end_fds: list[int] = []
@@ -178,7 +184,7 @@ class _Session:
             attr = self._attr(event, exec_starts and not options.delay_ms)
             counter = _Counter(event, attr)
             self.counters.append(counter)
-            self.opener.prepare(attr)
+            self.opener.prepare(event, attr)
             places = [(cpu, task) for cpu in self._cpus_for(event, cpus, wide) for task in tasks]
             for cpu, task in places:
                 group = leaders.get((id(event.leader), cpu, task), -1)
@@ -232,6 +238,7 @@ class _Session:
         for fd in self.cgroups + self.end_fds:
             os.close(fd)
         if self.workload is not None:
+            self.workload.terminate()
             self.workload.close()
 
 
@@ -242,13 +249,15 @@ def stat(command: Sequence[str] | None, options: StatOptions) -> StatResult:
     """
     runs: list[_Run] = []
     last: _Session | None = None
-    for _ in range(max(options.repeat, 1)):
+    interrupted = False
+    while len(runs) < max(options.repeat, 1) and not interrupted:
         with _Session(command, options) as session:
             begin = session.start()
             try:
                 for _interval in _intervals(session, begin, 0):
                     pass
             except KeyboardInterrupt:
+                interrupted = True
                 session.opener.notes.append("interrupted")
             runs.append(session.stop(begin))
             last = session
@@ -260,18 +269,25 @@ def stat(command: Sequence[str] | None, options: StatOptions) -> StatResult:
         elapsed_ns=elapsed,
         user_seconds=sum(run.user_seconds for run in runs) / len(runs),
         system_seconds=sum(run.system_seconds for run in runs) / len(runs),
-        exit_status=runs[-1].status,
+        exit_status=_INTERRUPTED if interrupted else runs[-1].status,
         notes=tuple(last.opener.notes),
     )
 
 
-def iter_stat(command: Sequence[str] | None, options: StatOptions) -> Iterator[list[Count]]:
-    """The counts of each interval_ms while it goes on, the last interval cut short by the end.  Raises
-    as stat."""
+def iter_stat(command: Sequence[str] | None, options: StatOptions) -> Generator[list[Count], None, int]:
+    """The counts of each interval_ms while it goes on, the last interval cut short by the end.
+
+    The generator's return value is the exit status of the command, 130 after SIGINT.  Raises as stat.
+    """
     with _Session(command, options) as session:
         begin = session.start()
-        yield from _intervals(session, begin, options.interval_ms * 1_000_000)
-        session.stop(begin)
+        interrupted = False
+        try:
+            yield from _intervals(session, begin, options.interval_ms * 1_000_000)
+        except KeyboardInterrupt:
+            interrupted = True
+        status = session.stop(begin).status
+        return _INTERRUPTED if interrupted else status
 
 
 def _intervals(session: _Session, begin: int, step: int) -> Iterator[list[Count]]:
@@ -282,7 +298,7 @@ def _intervals(session: _Session, begin: int, step: int) -> Iterator[list[Count]
         poll.register(fd, select.POLLIN)
     end = begin + options.duration_ns if options.duration_ns else None
     tick = begin + step
-    before = session.read() if step else []
+    before = [[(cpu, 0, 0, 0) for cpu, _fd in counter.fds] for counter in session.counters]
     over = False
     while not over:
         marks = [mark for mark in (tick if step else None, end) if mark is not None]
