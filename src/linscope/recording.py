@@ -125,11 +125,16 @@ class Recording:
     @property
     def tables(self) -> dict[str, EventTable]:
         """The fields of tracepoints: one typed table an event, by name.  Empty for what came from a pipe without."""
-        if not self.profile.tables and os.path.exists(self.profile.where):
+        self._load_tables()
+        return self.profile.tables
+
+    def _load_tables(self) -> None:
+        """Read the recording again for its tables, if it has any that were not read with it."""
+        has_some = any(e.attr is not None and e.attr.type == pe.PERF_TYPE_TRACEPOINT for e in self.events)
+        if has_some and not self.profile.tables and os.path.exists(self.profile.where):
             from linscope.formats import read_profile
 
             self.profile.tables = read_profile(self.profile.where, ReadOptions(tables=True)).tables
-        return self.profile.tables
 
     @property
     def lost(self) -> int:
@@ -293,7 +298,10 @@ class Recording:
         from linscope.views.script import parse_fields, script_rows
 
         rows = keep.rows(self.profile, self.resolved)
-        return script_rows(self.profile, self.resolved, rows, fields or parse_fields(None), self.profile.payload)
+        fields = fields or parse_fields(None)
+        if "trace" in fields:
+            self._load_tables()
+        return script_rows(self.profile, self.resolved, rows, fields)
 
 
 def open_recording(

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from linscope.binfmt.print_format import unescape
+
 
 class Field(NamedTuple):
     """One field of an event, as its format file declares it."""
@@ -50,17 +52,27 @@ def _parse_field(line: str) -> Field | None:
     if dynamic:
         type_ = type_.removeprefix("__data_loc").removeprefix("__rel_loc").strip()
     if count == -1:
-        count = size // max(1, _element_size(type_))
+        count = size // max(1, element_size(type_))
     return Field(name, type_, offset, size, signed, count, dynamic)
 
 
-def _element_size(type_: str) -> int:
-    words = type_.split()
-    if "char" in words or "u8" in words or "__u8" in words:
-        return 1
-    if "short" in words or "u16" in words or "__u16" in words:
+def is_text(one: Field) -> bool:
+    """True for a field that is text in the tables: char, of any length."""
+    words = one.type.replace("[", " [").split()
+    return "char" in words and "unsigned" not in words and "*" not in one.type
+
+
+def element_size(type_: str, long_size: int = 8) -> int:
+    """Bytes of an element of an array, told by its declaration; 1 for types that are not known."""
+    words = type_.replace("[", " [").split()
+    for name, size in (("8", 1), ("16", 2), ("32", 4), ("64", 8)):
+        if any(word.rstrip("_t").endswith(name) and word[:1] in "_usbl" for word in words):
+            return size
+    if "short" in words:
         return 2
-    return 8 if "long" in words or "u64" in words or "__u64" in words or "*" in type_ else 4
+    if "long" in words or "*" in type_:
+        return 8 if words.count("long") > 1 else long_size
+    return 4 if "int" in words or ("unsigned" in words and "char" not in words) else 1
 
 
 def parse_format(text: str, system: str) -> EventFormat | None:
@@ -87,3 +99,20 @@ def parse_format(text: str, system: str) -> EventFormat | None:
     if not name or id_ < 0:
         return None
     return EventFormat(system, name, id_, tuple(groups[0]), tuple(groups[1]), print_format)
+
+
+def parse_printk_formats(text: str) -> dict[int, str]:
+    """Constant strings of the kernel by address; text: of tracefs' printk_formats, ``0xffff... : "text"`` a line.
+
+    Source: kernel/trace/trace_printk.c, t_show, which escapes newlines, tabs, quotes and backslashes.
+    """
+    found = {}
+    for line in text.splitlines():
+        address, colon, literal = line.partition(" : ")
+        try:
+            number = int(address, 16)
+        except ValueError:
+            continue
+        if colon and len(literal) >= 2 and literal[0] == literal[-1] == '"':
+            found[number] = unescape(literal[1:-1])
+    return found

@@ -135,6 +135,8 @@ class EventTable:
     name: str  # "sched:sched_switch"
     rows: NDArray[np.int64]
     columns: dict[str, Any]  # field -> numpy array, or list of str and bytes
+    form: Any = None  # binfmt.event_format.EventFormat: how the fields are printed; None: not known
+    printing: Any = None  # binfmt.print_code.PrintContext: what form refers to
 
     def __len__(self) -> int:
         return len(self.rows)

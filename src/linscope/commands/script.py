@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from linscope.commands import _options
@@ -44,6 +45,8 @@ class Script:
         recording = _options.open_file(arguments, tables=True)
         rows = recording.script(fields, _options.filter_of(arguments, recording))
         _options.tell_symbol_notes(recording)
+        for note in rows.notes:
+            print(f"linscope: {note}", file=sys.stderr)
         return rows
 
 

@@ -35,4 +35,5 @@ class Rows:
     live: bool = False  # rows come as time goes on: each is flushed at once
     headings: bool = True  # False: text shows no line of headings (perf script)
     exit_code: Callable[[], int] | None = None  # asked once all rows are written: of a program that was run
+    notes: Sequence[str] = ()  # what a reader has to know, for stderr
     below: Callable[[Sequence[Any]], Iterable[str]] | None = None  # row -> further text lines under it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from linscope.binfmt.perf_records import KIND_EXACT
 from linscope.columns.profile import Profile
 from linscope.errors import UnknownNameError
 from linscope.picture.rows import Column, Rows
+from linscope.views.payloads import Payloads
 
 FIELDS = (
     "comm",
@@ -34,7 +35,6 @@ FIELDS = (
 _DEFAULT = frozenset(("comm", "tid", "cpu", "time", "period", "event", "ip", "sym", "symoff", "dso", "trace"))
 _BLOCK = 20_000  # rows turned into Python values at once
 _CACHED_STACKS = 50_000
-Payload = Callable[[int], dict[str, Any] | None]  # number of a sample -> fields of its tracepoint
 
 
 def parse_fields(text: str | None) -> frozenset[str]:
@@ -124,9 +124,9 @@ def script_rows(
     resolved: ResolvedFrames,
     keep: NDArray[np.bool_],
     fields: frozenset[str],
-    payload: Payload | None = None,
 ) -> Rows:
-    """The rows.  payload: fields of tracepoint samples, by the sample's number."""
+    """The rows."""
+    payloads = Payloads(profile, resolved.symbolizer)
     stacks = _Stacks(profile, resolved, fields)
     columns = [
         Column("line", in_data=False),
@@ -134,12 +134,12 @@ def script_rows(
             Column(n, in_text=False)
             for n in ("comm", "pid", "tid", "cpu", "time_ns", "event", "period", "address")
         ),
-        Column("fields", in_text=False),
+        Column("fields", in_text=False, value=profile.payload),
         Column("frames", in_text=False, value=stacks.values),
     ]
     chained = [e.attr is None or bool(e.attr.sample_type & pe.PERF_SAMPLE_CALLCHAIN) for e in profile.events]
-    rows = _rows(profile, stacks, keep, fields, payload, chained)
-    return Rows(columns, rows, streaming=True, headings=False)
+    rows = _rows(profile, stacks, keep, fields, payloads, chained)
+    return Rows(columns, rows, streaming=True, headings=False, notes=payloads.notes if "trace" in fields else ())
 
 
 def _rows(
@@ -147,7 +147,7 @@ def _rows(
     stacks: _Stacks,
     keep: NDArray[np.bool_],
     fields: frozenset[str],
-    payload: Payload | None,
+    payloads: Payloads,
     chained: list[bool],
 ) -> Iterator[Sequence[Any]]:
     samples = profile.samples
@@ -171,9 +171,10 @@ def _rows(
             samples.stack[rows].tolist(),
             strict=True,
         )
+        texts = payloads.texts(rows) if "trace" in fields else {}
         for row, comm_number, pid, tid, cpu, time, event, period, address, stack in block:
             comm = profile.comms[comm_number]
-            values = payload(row) if payload is not None and tracepoint[event] else None
+            text = texts.get(row)
             head = []
             if "comm" in fields:
                 head.append(comm if chained[event] else f"{comm:>16}")
@@ -191,8 +192,8 @@ def _rows(
                 head.append(f"{profile.events[event].name + ':':>{width + 1}}")
             if "addr" in fields:
                 head.append(f"{address:16x}")
-            if values is not None and "trace" in fields:
-                head.append(" ".join(f"{name}={_shown(value)}" for name, value in values.items()))
+            if text is not None:
+                head.append(text)
             line = " ".join(head)
             if with_frames:
                 if chained[event]:
@@ -201,12 +202,8 @@ def _rows(
                     line += " " + stacks.lines(stack).strip("\t\n")
             number = None if cpu == 0xFFFFFFFF else cpu
             name = profile.events[event].name
-            yield line, comm, _signed(pid), _signed(tid), number, time, name, period, address, values, stack
+            yield line, comm, _signed(pid), _signed(tid), number, time, name, period, address, row, stack
 
 
 def _signed(number: int) -> int:
     return number - (1 << 32) if number >= 1 << 31 else number
-
-
-def _shown(value: Any) -> str:
-    return value.hex() if isinstance(value, bytes) else str(value)

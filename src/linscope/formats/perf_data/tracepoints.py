@@ -9,18 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linscope.abi import perf_event as pe
-from linscope.binfmt.event_format import EventFormat, Field
+from linscope.binfmt.event_format import EventFormat, Field, is_text
+from linscope.binfmt.print_code import PrintContext
 from linscope.columns.profile import EventTable
 from linscope.formats.perf_data.attrs import EventAttr
 from linscope.formats.perf_data.stream import Chunk
 from linscope.formats.perf_data.tracing_data import TracingData
 
 _SIZES = (1, 2, 4, 8)
-
-
-def _is_text(field_: Field) -> bool:
-    words = field_.type.split()
-    return "char" in words and "unsigned" not in words
 
 
 def _dtype(field_: Field, order: str, size: int) -> np.dtype[Any]:
@@ -33,6 +29,7 @@ class _Builder:
 
     form: EventFormat
     order: str
+    printing: PrintContext
     rows: list[NDArray[np.int64]] = field(default_factory=list)
     parts: dict[str, list[Any]] = field(default_factory=dict)
 
@@ -76,9 +73,9 @@ class _Builder:
             pieces = zip((at + offset).tolist(), np.where(inside, length, 0).tolist(), strict=True)
             values = [buffer[start : start + count].tobytes() for start, count in pieces]
             return (
-                [v.split(b"\0", 1)[0].decode(errors="replace") for v in values] if _is_text(one) else values
+                [v.split(b"\0", 1)[0].decode(errors="replace") for v in values] if is_text(one) else values
             )
-        if one.length and _is_text(one):
+        if one.length and is_text(one):
             return raw.view(f"S{one.size}").reshape(-1)
         element = one.size // one.length if one.length else one.size
         if element not in _SIZES:
@@ -98,7 +95,7 @@ class _Builder:
                     column.astype(column.dtype.newbyteorder("=")) if column.dtype.kind in "iu" else column
                 )
         rows = np.concatenate(self.rows) if self.rows else np.empty(0, np.int64)
-        return EventTable(f"{self.form.system}:{self.form.name}", rows, columns)
+        return EventTable(f"{self.form.system}:{self.form.name}", rows, columns, self.form, self.printing)
 
 
 class TracepointTables:
@@ -107,6 +104,7 @@ class TracepointTables:
     def __init__(self) -> None:
         self._builders: dict[int, _Builder] = {}
         self._samples = 0
+        self._printing = PrintContext()
 
     def visit(
         self, chunk: Chunk, attrs: list[EventAttr], tracing: TracingData | None, big_endian: bool
@@ -115,6 +113,8 @@ class TracepointTables:
         samples = chunk.scanned.samples
         count = len(samples["time"])
         if tracing is not None and count:
+            if not self._builders:
+                self._printing = tracing.printing()
             buffer = np.frombuffer(chunk.buffer, np.uint8)
             for number in np.flatnonzero(np.bincount(samples["event"], minlength=1)).tolist():
                 builder = self._builder(number, attrs, tracing, big_endian)
@@ -135,7 +135,7 @@ class TracepointTables:
         form = tracing.events.get(attrs[number].config)
         if form is None:
             return None
-        return self._builders.setdefault(number, _Builder(form, ">" if big_endian else "<"))
+        return self._builders.setdefault(number, _Builder(form, ">" if big_endian else "<", self._printing))
 
     def finish(self) -> dict[str, EventTable]:
         """The tables, by event name."""

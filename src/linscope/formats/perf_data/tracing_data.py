@@ -12,7 +12,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
-from linscope.binfmt.event_format import EventFormat, parse_format
+from linscope.binfmt.event_format import EventFormat, parse_format, parse_printk_formats
+from linscope.binfmt.print_code import PrintContext
 from linscope.errors import FormatError
 
 _MAGIC = b"\x17\x08\x44tracing"
@@ -27,6 +28,10 @@ class TracingData:
     page_size: int = 4096
     events: dict[int, EventFormat] = field(default_factory=dict)
     printk_formats: str = ""
+
+    def printing(self) -> PrintContext:
+        """What the formats refer to."""
+        return PrintContext(self.long_size, self.big_endian, parse_printk_formats(self.printk_formats))
 
 
 class _Blob:

@@ -1,0 +1,49 @@
+"""The fields of trace events as text: written by each event's own print fmt, block by block."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linscope.analysis.kernel_addresses import kernel_names
+from linscope.binfmt.print_code import PrintContext, RowPrinter, no_symbol, row_printer
+from linscope.columns.profile import EventTable, Profile
+from linscope.symbols.objects import Symbolizer
+
+
+class Payloads:
+    """Text and values of the events of a recording that have a typed table."""
+
+    def __init__(self, profile: Profile, symbolizer: Symbolizer) -> None:
+        """Compiles the formats of all tables; ``notes`` tells which could not be."""
+        symbol = kernel_names(profile, symbolizer)
+        self._profile = profile
+        self._printers: dict[int, tuple[EventTable, RowPrinter]] = {}
+        self.notes: list[str] = []
+        for number, event in enumerate(profile.events):
+            table = profile.tables.get(event.name)
+            if table is None or table.form is None or not len(table):
+                continue
+            context: PrintContext = table.printing or PrintContext()
+            if context.symbol is no_symbol:
+                context = replace(context, symbol=symbol)
+            printer = row_printer(table.form, context)
+            self._printers[number] = table, printer
+            if printer.problem is not None:
+                self.notes.append(f"{event.name}: {printer.problem}; its fields are shown as name=value")
+
+    def texts(self, samples: NDArray[np.int64]) -> dict[int, str]:
+        """The texts of those of the samples, given by number, that have fields."""
+        found: dict[int, str] = {}
+        events = self._profile.samples.event[samples]
+        for number, (table, printer) in self._printers.items():
+            mine = samples[events == number]
+            if not len(mine):
+                continue
+            at = np.searchsorted(table.rows, mine)
+            at[at == len(table.rows)] = 0
+            there = table.rows[at] == mine
+            found.update(zip(mine[there].tolist(), printer.rows(table.columns, at[there]), strict=True))
+        return found
