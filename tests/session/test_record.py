@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from recording import CALLS_GETPPID, perf, perf_stats, run_python
 
+import linscope
 from linscope.abi import perf_file as pf
 from linscope.errors import OutputError, SystemCallError, UsageError
 from linscope.session.record import RecordOptions, RecordResult, record
@@ -374,3 +375,13 @@ def test_the_recording_before_is_kept(tmp_path: Path) -> None:
 
 def test_what_cannot_seek_gets_the_form_of_a_pipe(tmp_path: Path) -> None:
     assert record(["true"], RecordOptions(output="/dev/null", events=("cpu-clock",))).exit_status == 0
+
+
+def test_what_was_lost_is_counted_once(tmp_path: Path) -> None:
+    """In the rings' LOST records and again in the totals of each event that follow them."""
+    path = tmp_path / "perf.data"
+    code = "import os\nfor _ in range(100000): os.getppid()"
+    result = record_python(code, path, events=(GETPPID,), ring_size=4096)
+    recording = linscope.open(str(path))
+    assert recording.lost == result.samples_lost
+    assert len(recording.samples) + recording.lost >= 100000

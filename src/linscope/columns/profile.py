@@ -176,8 +176,13 @@ class Profile:
 
     @property
     def lost(self) -> int:
-        """Events lost in all."""
-        return sum(loss.lost for loss in self.losses)
+        """Events lost in all.
+
+        perf record 6.1 and linscope add the totals of each event at the end, without a time (LOST_SAMPLES): these
+        count what the rings' own LOST records before them counted.
+        """
+        totals = sum(loss.lost for loss in self.losses if not loss.time_ns)
+        return max(totals, sum(loss.lost for loss in self.losses if loss.time_ns))
 
     def payload(self, sample: int) -> dict[str, Any] | None:
         """Fields of a tracepoint's sample by the sample's number, None for other events."""
