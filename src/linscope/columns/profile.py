@@ -115,6 +115,7 @@ class Loss(NamedTuple):
     cpu: int
     lost: int
     event: int  # index into events; -1: not known
+    of_event: bool = False  # LOST_SAMPLES: counted by event, at the end; LOST: by ring, as it went on
 
 
 class NamedFrames(NamedTuple):
@@ -178,11 +179,11 @@ class Profile:
     def lost(self) -> int:
         """Events lost in all.
 
-        perf record 6.1 and linscope add the totals of each event at the end, without a time (LOST_SAMPLES): these
-        count what the rings' own LOST records before them counted.
+        perf record 6.1 and linscope add the totals of each event at the end: these count again what the rings'
+        own LOST records before them counted.
         """
-        totals = sum(loss.lost for loss in self.losses if not loss.time_ns)
-        return max(totals, sum(loss.lost for loss in self.losses if loss.time_ns))
+        by_event = sum(loss.lost for loss in self.losses if loss.of_event)
+        return max(by_event, sum(loss.lost for loss in self.losses if not loss.of_event))
 
     def payload(self, sample: int) -> dict[str, Any] | None:
         """Fields of a tracepoint's sample by the sample's number, None for other events."""

@@ -133,4 +133,4 @@ def _apply_one(
     elif record.type == pe.PERF_RECORD_LOST_SAMPLES:
         (lost,) = struct.unpack_from(order + "Q", body)
         if not record.misc & (1 << 15):  # PERF_RECORD_MISC_LOST_SAMPLES_BPF: filtered out on purpose
-            losses.append(Loss(record.time_ns, record.cpu, lost, record.event))
+            losses.append(Loss(record.time_ns, record.cpu, lost, record.event, of_event=True))
