@@ -14,6 +14,9 @@ using Input = nanobind::ndarray<const T, nanobind::ndim<1>, nanobind::c_contig, 
 
 // Hands a vector's memory to numpy without a copy.
 template <typename T> nanobind::object array_of(std::vector<T> &&values) {
+    if (values.size() < (1 << 20) && values.capacity() - values.size() > values.size() / 8) {
+        values.shrink_to_fit(); // columns of a chunk are kept to the end of the file
+    }
     auto *kept = new std::vector<T>(std::move(values));
     nanobind::capsule owner(kept, [](void *p) noexcept { delete static_cast<std::vector<T> *>(p); });
     return nanobind::cast(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from linscope.columns.profile import Mapping, Space
 
 KERNEL_SPACE = 0
+_BLOCK = 1 << 19  # samples that are looked up at once
 # Mappings copied for epochs in all: real recordings copy thousands.  Beyond it, as only a made-up file comes, mappings
 # replace one another without a new epoch, so that memory stays bounded.
 _MAX_COPIED = 20_000_000
@@ -165,6 +166,17 @@ def _signed(tid: int) -> int:
 
 def _timeline(key: NDArray[np.uint32], time_ns: NDArray[np.uint64], history_of: object) -> NDArray[np.uint32]:
     """For each (key, time), the value of the key's history [(since, value)] that holds then; the first before it."""
+    parts = [
+        _timeline_part(key[at : at + _BLOCK], time_ns[at : at + _BLOCK], history_of)
+        for at in range(0, len(key), _BLOCK)
+    ]
+    return np.concatenate(parts) if parts else np.empty(0, np.uint32)
+
+
+def _timeline_part(
+    key: NDArray[np.uint32], time_ns: NDArray[np.uint64], history_of: object
+) -> NDArray[np.uint32]:
+    """``_timeline`` of a block of rows, which bounds what sorting takes."""
     result = np.empty(len(key), np.uint32)
     order = np.argsort(key, kind="stable")
     sorted_keys = key[order]

@@ -242,7 +242,7 @@ class PerfDataFile:
         """
         if not self.source.seekable():
             self.source = Spool(self.source)  # type: ignore[assignment]
-        columns: dict[str, list[NDArray[Any]]] = {name: [] for name in _COLUMNS}
+        columns = {name: _Growing(name) for name in _COLUMNS}
         records: list[sideband.SideRecord] = []
         counts: Counter[int] = Counter()
         payloads = TracepointTables() if tables else None
@@ -255,15 +255,15 @@ class PerfDataFile:
             if isinstance(self.source, Spool) and not has_stack_dumps(self.attrs):
                 self.source.forget()
             counts[pe.PERF_RECORD_SAMPLE] += scanned.sample_records
-            for name, parts in columns.items():
-                parts.append(scanned.samples[name])
+            for name, column in columns.items():
+                column.extend(scanned.samples[name])
             counts.update(dict(zip(*_count(scanned.others["type"]), strict=True)))
             self._side_records(item, latest, records)
             if len(scanned.samples["time"]):
                 latest = max(latest, int(scanned.samples["time"].max()))
             if payloads is not None:
                 payloads.visit(item, self.attrs, self.tracing, self.header.big_endian)
-        whole = {name: _joined(name, parts) for name, parts in columns.items()}
+        whole = {name: column.take() for name, column in columns.items()}
         give_back_memory()
         samples, completed = self.scanner.take_completed()
         whole["stack"][samples.astype(np.int64)] = completed
@@ -385,13 +385,13 @@ class PerfDataFile:
         raw = self.scanner.take_stacks()
         mode = (raw.kind & KIND_MODE).astype(np.uint8)
         kernel = (mode == pe.PERF_RECORD_MISC_KERNEL) | (mode == pe.PERF_RECORD_MISC_GUEST_KERNEL)
-        pair, leaf, leaf_space = intern_pairs(raw_leaf.astype(np.uint64), space)
-        found = frames_by_space(raw.parent, raw.place, kernel, leaf.astype(np.uint32), leaf_space)
+        found = frames_by_space(raw.parent, raw.place, kernel, raw_leaf, space)
         if found is not None:
             frame, place, frame_space = found
             frame[frame == NO_LABEL] = len(place)
             stacks = Stacks(raw.parent, frame)
             return stacks, Frames(frame_space, raw.address[place], raw.kind[place]), raw_leaf
+        pair, leaf, leaf_space = intern_pairs(raw_leaf.astype(np.uint64), space)
         tree, leaf_node = regroup(raw.parent, raw.place, leaf.astype(np.uint32), leaf_space)
         node_place = np.where(tree.is_group, 0, tree.label)
         node_space = np.where(kernel[node_place], np.uint32(KERNEL_SPACE), tree.group)
@@ -402,13 +402,27 @@ class PerfDataFile:
         return stacks, Frames(frame_space, raw.address[place], raw.kind[place]), leaf_node[pair]
 
 
-def _joined(name: str, parts: list[NDArray[Any]]) -> NDArray[Any]:
-    if not parts:
+class _Growing:
+    """A column to which parts are added; grows in place, where a list of parts would be held twice at the end."""
+
+    def __init__(self, name: str) -> None:
         wide = name in ("time", "weight", "address")
-        return np.empty(0, np.uint64 if wide else np.uint16 if name in ("event", "misc") else np.uint32)
-    whole = np.concatenate(parts)
-    parts.clear()
-    return whole
+        kind = np.uint64 if wide else np.uint16 if name in ("event", "misc") else np.uint32
+        self._values: NDArray[Any] = np.empty(1 << 16, kind)
+        self._length = 0
+
+    def extend(self, part: NDArray[Any]) -> None:
+        """Add values behind the others."""
+        end = self._length + len(part)
+        if end > len(self._values):
+            self._values.resize(end + end // 8, refcheck=False)
+        self._values[self._length : end] = part
+        self._length = end
+
+    def take(self) -> NDArray[Any]:
+        """The whole column; nothing is added afterwards."""
+        self._values.resize(self._length, refcheck=False)
+        return self._values
 
 
 def _count(values: NDArray[np.uint32]) -> tuple[list[int], list[int]]:
