@@ -254,7 +254,8 @@ class PerfDataFile:
             scanned = item.scanned
             if isinstance(self.source, Spool) and not has_stack_dumps(self.attrs):
                 self.source.forget()
-            counts[pe.PERF_RECORD_SAMPLE] += scanned.sample_records
+            if scanned.sample_records:
+                counts[pe.PERF_RECORD_SAMPLE] += scanned.sample_records
             for name, column in columns.items():
                 column.extend(scanned.samples[name])
             counts.update(dict(zip(*_count(scanned.others["type"]), strict=True)))
