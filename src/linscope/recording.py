@@ -264,9 +264,12 @@ class Recording:
         features = self.profile.features
         parts = [str(features[name]) for name in ("HOSTNAME", "OSRELEASE", "ARCH") if features.get(name)]
         times = self.samples.time_ns
-        if len(times):
+        count, noun = len(self.samples), "sample"
+        if count and not times.max():
+            noun = "stack"  # folded stacks tell no times, and each stands for many samples
+        elif count:
             parts.append(f"{(int(times.max()) - int(times.min())) / 1e9:.1f} s")
-        parts.append(f"{len(self.samples):,} samples")
+        parts.append(f"{count:,} {noun}{'' if count == 1 else 's'}")
         return " · ".join(parts)
 
     def report(self, options: ReportOptions | None = None, keep: Filter = EVERYTHING) -> Rows:

@@ -205,3 +205,8 @@ class TestStat:
             assert json.loads(process.stdout.readline())["event"] == "task-clock"
             process.send_signal(signal.SIGINT)
             assert process.wait(10) == 130
+
+
+def test_folded_stacks_have_no_duration(tmp_path: Path) -> None:
+    (tmp_path / "stacks").write_text("prog;main;a 5\nprog;main 3\n")
+    assert run("flame", "stacks", cwd=tmp_path).stdout.splitlines()[1:3] == ["2 stacks", "8 samples"]

@@ -395,3 +395,12 @@ def test_inlined_frames_equal_addr2line(tmp_path: Path, search: SearchPath, opti
         assert first is not None and first[0].endswith("a.c")
     assert list((tmp_path / "cache").glob("*.symcache"))
     assert Symbolizer(search=search).inlines(ObjectKey("/missing"), addresses) == [[] for _ in addresses]
+
+
+def test_a_missing_map_of_a_jit_is_told(tmp_path: Path) -> None:
+    mine = Symbolizer(search=SearchPath(temporary=str(tmp_path)))
+    table, _ = mine.table(ObjectKey("/tmp/perf-4194305.map", kind="jit", pid=4194305))
+    assert len(table) == 0
+    assert mine.notes == [
+        "/tmp/perf-4194305.map: no such file, so no names in code that process 4194305 made as it ran"
+    ]

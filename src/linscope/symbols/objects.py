@@ -239,6 +239,7 @@ class Symbolizer:
             if reason:
                 self._note(reason)
             return table
+        self._note(f"{key.path}: no such file, so no names in code that process {key.pid} made as it ran")
         return empty_table()
 
     # lines and inlined frames
