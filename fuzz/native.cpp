@@ -50,8 +50,8 @@ void check_tree(const Tree::Columns &tree, const std::vector<uint32_t> &leaf) {
     const std::vector<uint32_t> &parent = tree.parent;
     std::vector<uint32_t> label(nodes), group(leaf.size());
     for (size_t n = 0; n < nodes; n++) {
-        expect(tree.place[n] < tree.label.size() && tree.label.size() == tree.kind.size(), "places are rows");
-        uint64_t address = tree.label[tree.place[n]];
+        expect(tree.place[n] < tree.places.next() && tree.places.first.size() == tree.places.second.size(), "places are rows");
+        uint64_t address = tree.places.first[tree.place[n]];
         label[n] = address % 11 == 0 ? kNoLabel : static_cast<uint32_t>(address % 1000);
         expect(n == 0 || parent[n] < n, "parents come before children");
     }
@@ -68,8 +68,8 @@ void check_tree(const Tree::Columns &tree, const std::vector<uint32_t> &leaf) {
         expect(r.group[r.leaf[i]] == group[i], "a pair stays in its group");
     }
     expect(outer.size() == r.parent.size(), "one answer a node");
-    SpaceFrames frames = frames_by_space(parent.data(), tree.place.data(), nodes, tree.kind.data(), tree.kind.size(),
-                                         leaf.data(), group.data(), leaf.size());
+    SpaceFrames frames = frames_by_space(parent.data(), tree.place.data(), nodes, tree.places.second.data(),
+                                         tree.places.second.size(), leaf.data(), group.data(), leaf.size());
     for (uint32_t frame : frames.frame) {
         expect(frame == kNoLabel || frame < frames.place.size(), "frames are rows");
     }
@@ -160,11 +160,13 @@ void scan(const uint8_t *data, size_t size, uint8_t choice) {
             at += length;
         }
     }
-    for (auto [sample, node] : scanner.take_completed()) {
-        expect(sample < leaf.size() && node < scanner.stacks().size(), "completed chains are of samples");
+    auto completed = scanner.take_completed();
+    Tree::Columns tree = scanner.take_stacks();
+    for (auto [sample, node] : completed) {
+        expect(sample < leaf.size() && node < tree.parent.size(), "completed chains are of samples");
         leaf[sample] = node;
     }
-    check_tree(scanner.take_stacks(), leaf);
+    check_tree(tree, leaf);
 }
 
 } // namespace

@@ -2,36 +2,6 @@
 
 namespace linscope {
 
-namespace {
-
-// A tree in as little memory as it takes: eight bytes a node and its slot.
-class LeanTree {
-  public:
-    LeanTree() : parent_(1, 0), label_(1, 0) {}
-
-    uint32_t child(uint32_t parent, uint32_t label) {
-        auto next = static_cast<uint32_t>(parent_.size());
-        uint32_t found = slots_.find_or_add(
-            mix(label, parent), next, [&](uint32_t n) { return label_[n] == label && parent_[n] == parent; },
-            [&](uint32_t n) { return n == next ? mix(label, parent) : mix(label_[n], parent_[n]); });
-        if (found == next) {
-            parent_.push_back(parent);
-            label_.push_back(label);
-        }
-        return found;
-    }
-    void take(std::vector<uint32_t> &parent, std::vector<uint32_t> &label) {
-        parent = std::move(parent_);
-        label = std::move(label_);
-    }
-
-  private:
-    std::vector<uint32_t> parent_, label_;
-    Slots slots_;
-};
-
-} // namespace
-
 SpaceFrames frames_by_space(const uint32_t *parent, const uint32_t *place, size_t nodes, const uint8_t *kernel,
                             size_t places, const uint32_t *leaf, const uint32_t *space, size_t pairs) {
     SpaceFrames result;
@@ -44,30 +14,21 @@ SpaceFrames frames_by_space(const uint32_t *parent, const uint32_t *place, size_
             result.frame[at] = space[i];
         }
     }
-    std::vector<uint32_t> first(places, kNoLabel); // frame of a place in the space that it was met in first
-    Slots slots;
+    std::vector<uint32_t> last(places, kNoLabel); // frame of a place in the space that it was met in last
+    PairTable<uint32_t, uint32_t> frames;
     for (size_t n = 1; n < nodes; n++) {
         if (result.frame[n] == kNoLabel) {
             continue;
         }
-        uint32_t in = kernel[place[n]] ? 0 : result.frame[n], at = place[n];
-        auto next = static_cast<uint32_t>(result.place.size());
-        uint32_t &known = first[at];
-        if (known == kNoLabel) {
-            known = next;
+        uint32_t in = kernel[place[n]] ? 0 : result.frame[n];
+        uint32_t &known = last[place[n]];
+        if (known == kNoLabel || frames.second[known] != in) {
+            known = frames.number(place[n], in);
         }
-        uint32_t frame = known;
-        if (known != next && result.space[known] != in) {
-            frame = slots.find_or_add(
-                mix(at, in), next, [&](uint32_t f) { return result.place[f] == at && result.space[f] == in; },
-                [&](uint32_t f) { return f == next ? mix(at, in) : mix(result.place[f], result.space[f]); });
-        }
-        if (frame == next) {
-            result.place.push_back(at);
-            result.space.push_back(in);
-        }
-        result.frame[n] = frame;
+        result.frame[n] = known;
     }
+    result.place = std::move(frames.first);
+    result.space = std::move(frames.second);
     result.frame[0] = kNoLabel;
     result.found = true;
     return result;
@@ -77,7 +38,8 @@ Regrouped regroup(const uint32_t *parent, const uint32_t *label, size_t nodes, c
                   const uint32_t *group, size_t pairs) {
     Regrouped result;
     {
-        LeanTree tree; // its first level are the groups: their labels cannot be mistaken for those below
+        PairTable<uint32_t, uint32_t> tree; // (parent, label): eight bytes a node and its slot
+        tree.push(0, 0);
         // Where a node of the old tree went, for the group that was asked for last.
         std::vector<uint32_t> last_group(nodes, kNoLabel), last_node(nodes, 0);
         std::vector<uint32_t> path;
@@ -89,18 +51,19 @@ Regrouped regroup(const uint32_t *parent, const uint32_t *label, size_t nodes, c
                 path.push_back(at);
                 at = parent[at];
             }
-            uint32_t node = at != 0 ? last_node[at] : tree.child(0, group[i]);
+            uint32_t node = at != 0 ? last_node[at] : tree.number(0, group[i]);
             for (size_t k = path.size(); k-- > 0;) {
                 uint32_t old = path[k];
                 if (label[old] != kNoLabel) {
-                    node = tree.child(node, label[old]);
+                    node = tree.number(node, label[old]);
                 }
                 last_group[old] = group[i];
                 last_node[old] = node;
             }
             result.leaf.push_back(node);
         }
-        tree.take(result.parent, result.label);
+        result.parent = std::move(tree.first);
+        result.label = std::move(tree.second);
     }
     give_back_memory();
     result.group.resize(result.parent.size(), 0);

@@ -73,6 +73,32 @@ class Slots {
     size_t used_ = 0;
 };
 
+// Distinct pairs, numbered as they first appear.
+template <typename A, typename B> class PairTable {
+  public:
+    std::vector<A> first;
+    std::vector<B> second;
+
+    uint32_t next() const { return static_cast<uint32_t>(first.size()); }
+    void push(A a, B b) {
+        first.push_back(a);
+        second.push_back(b);
+    }
+    uint32_t number(A a, B b) {
+        uint32_t added = next();
+        uint32_t found = slots_.find_or_add(
+            mix(a, b), added, [&](uint32_t n) { return first[n] == a && second[n] == b; },
+            [&](uint32_t n) { return n == added ? mix(a, b) : mix(first[n], second[n]); });
+        if (found == added) {
+            push(a, b);
+        }
+        return found;
+    }
+
+  private:
+    Slots slots_;
+};
+
 // From the 96-bit hash of a whole chain to the node it led to.  Chains are not kept for comparison: among a million of
 // them two have the same hash once in 10^17 recordings.
 class ChainCache {
@@ -178,19 +204,13 @@ class Tree {
         }
         return found;
     }
-    uint32_t child(uint32_t parent, uint64_t label, uint8_t kind) {
-        return child(parent, label, kind, child_hash(nodes_[parent].hash, label, kind));
-    }
     uint32_t hash(uint32_t node) const { return nodes_[node].hash; }
     size_t size() const { return nodes_.size(); }
-    const Node &node(size_t n) const { return nodes_[n]; }
-    uint8_t kind(size_t n) const { return kinds_[n]; }
 
     // Parents, and places: distinct (label, kind), numbered as they first appear.  Leaves the tree with its root only.
     struct Columns {
         std::vector<uint32_t> parent, place;
-        std::vector<uint64_t> label;
-        std::vector<uint8_t> kind;
+        PairTable<uint64_t, uint8_t> places;
     };
     Columns take() {
         Columns out;
@@ -198,19 +218,9 @@ class Tree {
         give_back_memory();
         out.parent.resize(nodes_.size());
         out.place.resize(nodes_.size());
-        Slots places;
         for (size_t n = 0; n < nodes_.size(); n++) {
-            uint64_t label = nodes_[n].label;
-            uint8_t kind = kinds_[n];
-            auto next = static_cast<uint32_t>(out.label.size());
             out.parent[n] = nodes_[n].parent;
-            out.place[n] = places.find_or_add(
-                mix(label, kind), next, [&](uint32_t p) { return out.label[p] == label && out.kind[p] == kind; },
-                [&](uint32_t p) { return p == next ? mix(label, kind) : mix(out.label[p], out.kind[p]); });
-            if (out.place[n] == next) {
-                out.label.push_back(label);
-                out.kind.push_back(kind);
-            }
+            out.place[n] = out.places.number(nodes_[n].label, kinds_[n]);
         }
         *this = Tree();
         give_back_memory();

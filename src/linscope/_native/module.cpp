@@ -14,12 +14,16 @@ using namespace linscope;
 
 namespace {
 
+void check(bool holds, const char *what) {
+    if (!holds) {
+        throw std::invalid_argument(what);
+    }
+}
+
 constexpr size_t kLayoutWords = 8;
 
 std::vector<Layout> layouts_of(const Input<uint64_t> &words) {
-    if (words.size() % kLayoutWords != 0) {
-        throw std::invalid_argument("layouts: eight words each");
-    }
+    check(words.size() % kLayoutWords == 0, "layouts: eight words each");
     std::vector<Layout> layouts;
     const uint64_t *w = words.data();
     for (size_t i = 0; i < words.size(); i += kLayoutWords) {
@@ -29,14 +33,10 @@ std::vector<Layout> layouts_of(const Input<uint64_t> &words) {
 }
 
 std::unordered_map<uint64_t, uint16_t> ids_of(const Input<uint64_t> &ids, const Input<uint16_t> &events, size_t layouts) {
-    if (ids.size() != events.size()) {
-        throw std::invalid_argument("ids and events differ in length");
-    }
+    check(ids.size() == events.size(), "ids and events differ in length");
     std::unordered_map<uint64_t, uint16_t> map;
     for (size_t i = 0; i < ids.size(); i++) {
-        if (events.data()[i] >= layouts) {
-            throw std::invalid_argument("an id of an event that does not exist");
-        }
+        check(events.data()[i] < layouts, "an id of an event that does not exist");
         map.emplace(ids.data()[i], events.data()[i]);
     }
     return map;
@@ -44,9 +44,7 @@ std::unordered_map<uint64_t, uint16_t> ids_of(const Input<uint64_t> &ids, const 
 
 nb::dict scan(Scanner &scanner, nb::handle buffer, size_t start) {
     BufferView view(buffer);
-    if (start > view.size() || view.size() - start > 0xFFFFFFFFull) {
-        throw std::invalid_argument("start beyond the buffer, or a chunk over 4 GiB");
-    }
+    check(start <= view.size() && view.size() - start <= 0xFFFFFFFFull, "start beyond the buffer, or a chunk over 4 GiB");
     ScanResult r;
     {
         nb::gil_scoped_release release;
@@ -90,31 +88,27 @@ nb::tuple take_stacks(Scanner &scanner) {
         nb::gil_scoped_release release;
         c = scanner.take_stacks();
     }
-    return nb::make_tuple(array_of(std::move(c.parent)), array_of(std::move(c.place)), array_of(std::move(c.label)),
-                          array_of(std::move(c.kind)));
+    return nb::make_tuple(array_of(std::move(c.parent)), array_of(std::move(c.place)),
+                          array_of(std::move(c.places.first)), array_of(std::move(c.places.second)));
 }
 
-void check_tree(const Input<uint32_t> &parent, const Input<uint32_t> &label) {
-    if (parent.size() != label.size() || parent.size() == 0) {
-        throw std::invalid_argument("parent and label differ in length, or there is no root");
-    }
+template <typename T> void check_tree(const Input<uint32_t> &parent, const Input<T> &column) {
+    check(parent.size() == column.size() && parent.size() != 0, "columns differ in length, or there is no root");
     for (size_t n = 1; n < parent.size(); n++) {
-        if (parent.data()[n] >= n) {
-            throw std::invalid_argument("a parent does not come before its child");
-        }
+        check(parent.data()[n] < n, "a parent does not come before its child");
+    }
+}
+
+void check_pairs(const Input<uint32_t> &leaf, const Input<uint32_t> &group, size_t nodes) {
+    check(leaf.size() == group.size(), "leaf and group differ in length");
+    for (size_t i = 0; i < leaf.size(); i++) {
+        check(leaf.data()[i] < nodes && group.data()[i] != kNoLabel, "a leaf or group out of range");
     }
 }
 
 nb::tuple regroup_arrays(Input<uint32_t> parent, Input<uint32_t> label, Input<uint32_t> leaf, Input<uint32_t> group) {
     check_tree(parent, label);
-    if (leaf.size() != group.size()) {
-        throw std::invalid_argument("leaf and group differ in length");
-    }
-    for (size_t i = 0; i < leaf.size(); i++) {
-        if (leaf.data()[i] >= parent.size() || group.data()[i] == kNoLabel) {
-            throw std::invalid_argument("a leaf or group out of range");
-        }
-    }
+    check_pairs(leaf, group, parent.size());
     Regrouped r;
     {
         nb::gil_scoped_release release;
@@ -127,18 +121,9 @@ nb::tuple regroup_arrays(Input<uint32_t> parent, Input<uint32_t> label, Input<ui
 nb::object frames_by_space_arrays(Input<uint32_t> parent, Input<uint32_t> place, Input<uint8_t> kernel,
                                   Input<uint32_t> leaf, Input<uint32_t> space) {
     check_tree(parent, place);
-    if (leaf.size() != space.size()) {
-        throw std::invalid_argument("leaf and space differ in length");
-    }
-    for (size_t i = 0; i < leaf.size(); i++) {
-        if (leaf.data()[i] >= parent.size() || space.data()[i] == kNoLabel) {
-            throw std::invalid_argument("a leaf or space out of range");
-        }
-    }
+    check_pairs(leaf, space, parent.size());
     for (size_t n = 0; n < place.size(); n++) {
-        if (place.data()[n] >= kernel.size()) {
-            throw std::invalid_argument("a place out of range");
-        }
+        check(place.data()[n] < kernel.size(), "a place out of range");
     }
     SpaceFrames r;
     {
@@ -146,21 +131,12 @@ nb::object frames_by_space_arrays(Input<uint32_t> parent, Input<uint32_t> place,
         r = frames_by_space(parent.data(), place.data(), parent.size(), kernel.data(), kernel.size(), leaf.data(),
                             space.data(), leaf.size());
     }
-    if (!r.found) {
-        return nb::none();
-    }
+    if (!r.found) return nb::none();
     return nb::make_tuple(array_of(std::move(r.frame)), array_of(std::move(r.place)), array_of(std::move(r.space)));
 }
 
 nb::object totals(Input<uint32_t> parent, Input<int64_t> self) {
-    if (parent.size() != self.size()) {
-        throw std::invalid_argument("parent and self differ in length");
-    }
-    for (size_t n = 1; n < parent.size(); n++) {
-        if (parent.data()[n] >= n) {
-            throw std::invalid_argument("a parent does not come before its child");
-        }
-    }
+    check_tree(parent, self);
     std::vector<int64_t> total(self.data(), self.data() + self.size());
     accumulate(parent.data(), parent.size(), total.data());
     return array_of(std::move(total));
@@ -169,24 +145,15 @@ nb::object totals(Input<uint32_t> parent, Input<int64_t> self) {
 nb::object outermost_array(Input<uint32_t> parent, Input<uint32_t> label, uint32_t labels) {
     check_tree(parent, label);
     for (size_t n = 1; n < parent.size(); n++) {
-        if (parent.data()[n] != 0 && label.data()[n] >= labels) {
-            throw std::invalid_argument("a label out of range");
-        }
+        check(parent.data()[n] == 0 || label.data()[n] < labels, "a label out of range");
     }
     return array_of(outermost(parent.data(), label.data(), parent.size(), labels));
 }
 
 nb::tuple intern_pairs(Input<uint64_t> a, Input<uint32_t> b) {
-    if (a.size() != b.size()) {
-        throw std::invalid_argument("the columns differ in length");
-    }
-    struct Pair {
-        uint64_t a;
-        uint32_t b;
-    };
-    std::vector<Pair> pairs;
+    check(a.size() == b.size(), "the columns differ in length");
+    PairTable<uint64_t, uint32_t> pairs;
     std::vector<uint32_t> ids(a.size());
-    Slots slots;
     // Most often both are small (a node, a CPU): then a table of all pairs needs no hash.
     constexpr uint64_t kDense = 1 << 24;
     uint64_t width = 1, height = 1;
@@ -196,29 +163,19 @@ nb::tuple intern_pairs(Input<uint64_t> a, Input<uint32_t> b) {
     }
     std::vector<uint32_t> table(height <= kDense / width ? width * height : 0, kNoLabel);
     for (size_t i = 0; i < a.size(); i++) {
-        Pair pair{a.data()[i], b.data()[i]};
-        auto next = static_cast<uint32_t>(pairs.size());
-        if (!table.empty()) {
-            uint32_t &known = table[pair.a * width + pair.b];
-            known = std::min(known, next);
-            ids[i] = known;
-        } else {
-            ids[i] = slots.find_or_add(
-                mix(pair.a, pair.b), next,
-                [&](uint32_t n) { return pairs[n].a == pair.a && pairs[n].b == pair.b; },
-                [&](uint32_t n) { return n == next ? mix(pair.a, pair.b) : mix(pairs[n].a, pairs[n].b); });
+        if (table.empty()) {
+            ids[i] = pairs.number(a.data()[i], b.data()[i]);
+            continue;
         }
-        if (ids[i] == next) {
-            pairs.push_back(pair);
+        uint32_t &known = table[a.data()[i] * width + b.data()[i]];
+        if (known == kNoLabel) {
+            known = pairs.next();
+            pairs.push(a.data()[i], b.data()[i]);
         }
+        ids[i] = known;
     }
-    std::vector<uint64_t> first(pairs.size());
-    std::vector<uint32_t> second(pairs.size());
-    for (size_t i = 0; i < pairs.size(); i++) {
-        first[i] = pairs[i].a;
-        second[i] = pairs[i].b;
-    }
-    return nb::make_tuple(array_of(std::move(ids)), array_of(std::move(first)), array_of(std::move(second)));
+    return nb::make_tuple(array_of(std::move(ids)), array_of(std::move(pairs.first)),
+                          array_of(std::move(pairs.second)));
 }
 
 } // namespace

@@ -53,7 +53,6 @@ class Scanner {
     // Takes whole records from the buffer until it ends, a record of the tool (type >= 64) other than
     // FINISHED_ROUND needs the caller, or one is damaged.
     ScanResult scan(const uint8_t *data, size_t size);
-    const Tree &stacks() const { return stacks_; }
     // The tree of all chains; the scanner forgets it, and all stacks that it has given out.
     Tree::Columns take_stacks();
     // (number of the sample over all scans, stack with its deferred user part) since the last call.
