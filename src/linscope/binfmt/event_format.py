@@ -5,10 +5,13 @@ Source: kernel/trace/trace_events.c, f_show; tools/lib/traceevent/event-parse.c 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from linscope.binfmt.print_format import unescape
+
+_REMEMBERED = 8192  # formats; a kernel has 2,000 to 3,000
 
 
 class Field(NamedTuple):
@@ -75,8 +78,9 @@ def element_size(type_: str, long_size: int = 8) -> int:
     return 4 if "int" in words or ("unsigned" in words and "char" not in words) else 1
 
 
+@functools.lru_cache(_REMEMBERED)
 def parse_format(text: str, system: str) -> EventFormat | None:
-    """The text of a format file; None if it is not one."""
+    """The text of a format file; None if it is not one.  Recordings of one kernel share their formats."""
     name, id_, print_format = "", -1, ""
     groups: list[list[Field]] = [[], []]
     group = 0

@@ -130,6 +130,12 @@ def compile_print_format(form: EventFormat, context: PrintContext) -> RowPrinter
     return RowPrinter(tuple(names), generator.function(names, template), form)
 
 
+def compile_template(form: EventFormat, text: str, names: Sequence[str], context: PrintContext) -> Callable[..., str]:
+    """A function of the named fields that writes them by a printf format.  Raises FormatError."""
+    generator = _Generator(form, context)
+    return generator.function(names, make_template(text, [generator.field(name) for name in names], generator))
+
+
 def _pairs(form: EventFormat) -> Callable[..., str]:
     """name=value of all fields."""
     names = [f.name for f in form.fields]

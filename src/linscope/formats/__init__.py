@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 FORMATS = Table(
     "file format",
     {
-        "perf.data": Entry(
-            "linscope.formats.perf_data.format:PERF_DATA", "recordings of perf and of linscope record"
-        ),
+        "perf.data": Entry("linscope.formats.perf_data.format:PERF_DATA", "recordings of perf and of linscope record"),
+        "trace.dat": Entry("linscope.formats.trace_dat.reader:TRACE_DAT", "recordings of trace-cmd"),
         "perf script": Entry("linscope.formats.perf_script:PERF_SCRIPT", "the text that perf script prints"),
         "folded": Entry("linscope.formats.folded:FOLDED", "folded stacks: a;b;c 12"),
     },

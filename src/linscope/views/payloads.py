@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linscope.analysis.kernel_addresses import kernel_names
+from linscope.binfmt.binary_printf import binary_printer
 from linscope.binfmt.print_code import PrintContext, RowPrinter, no_symbol, row_printer
 from linscope.columns.profile import EventTable, Profile
 from linscope.symbols.objects import Symbolizer
@@ -29,7 +30,7 @@ class Payloads:
             context: PrintContext = table.printing or PrintContext()
             if context.symbol is no_symbol:
                 context = replace(context, symbol=symbol)
-            printer = row_printer(table.form, context)
+            printer = binary_printer(table.form, context) or row_printer(table.form, context)
             self._printers[number] = table, printer
             if printer.problem is not None:
                 self.notes.append(f"{event.name}: {printer.problem}; its fields are shown as name=value")

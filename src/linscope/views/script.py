@@ -155,6 +155,8 @@ def _rows(
     order = order[np.argsort(samples.time_ns[order], kind="stable")]
     width = max((len(event.name) for event in profile.events), default=0)
     tracepoint = [e.attr is not None and e.attr.type == pe.PERF_TYPE_TRACEPOINT for e in profile.events]
+    like_ftrace = "TRACE_CLOCK" in profile.features and fields == _DEFAULT
+    names = [event.name.partition(":")[2] + ":" for event in profile.events]
     with_frames = bool(fields & {"ip", "sym", "dso"})
     for begin in range(0, len(order), _BLOCK):
         rows = order[begin : begin + _BLOCK]
@@ -176,24 +178,27 @@ def _rows(
             comm = profile.comms[comm_number]
             text = texts.get(row)
             head = []
-            if "comm" in fields:
-                head.append(comm if chained[event] else f"{comm:>16}")
-            if "pid" in fields:
-                head.append(f"{_signed(pid):7}/{_signed(tid):<7}" if "tid" in fields else f"{_signed(pid):7}")
-            elif "tid" in fields:
-                head.append(f"{_signed(tid):7}")
-            if "cpu" in fields and cpu != 0xFFFFFFFF:
-                head.append(f"[{cpu:03d}]")
-            if "time" in fields:
-                head.append(f"{time // 10**9:5d}.{time % 10**9 // 1000:06d}:")
-            if "period" in fields and not tracepoint[event]:
-                head.append(f"{period:10d}")
-            if "event" in fields:
-                head.append(f"{profile.events[event].name + ':':>{width + 1}}")
-            if "addr" in fields:
-                head.append(f"{address:16x}")
+            if like_ftrace:
+                head.append(_ftrace_head(comm, tid, cpu, time, names[event]))
+            else:
+                if "comm" in fields:
+                    head.append(comm if chained[event] else f"{comm:>16}")
+                if "pid" in fields:
+                    head.append(f"{_signed(pid):7}/{_signed(tid):<7}" if "tid" in fields else f"{_signed(pid):7}")
+                elif "tid" in fields:
+                    head.append(f"{_signed(tid):7}")
+                if "cpu" in fields and cpu != 0xFFFFFFFF:
+                    head.append(f"[{cpu:03d}]")
+                if "time" in fields:
+                    head.append(f"{time // 10**9:5d}.{time % 10**9 // 1000:06d}:")
+                if "period" in fields and not tracepoint[event]:
+                    head.append(f"{period:10d}")
+                if "event" in fields:
+                    head.append(f"{profile.events[event].name + ':':>{width + 1}}")
+                if "addr" in fields:
+                    head.append(f"{address:16x}")
             if text is not None:
-                head.append(text)
+                head.append(text.removesuffix("\n"))
             line = " ".join(head)
             if with_frames:
                 if chained[event]:
@@ -203,6 +208,12 @@ def _rows(
             number = None if cpu == 0xFFFFFFFF else cpu
             name = profile.events[event].name
             yield line, comm, _signed(pid), _signed(tid), number, time, name, period, address, row, stack
+
+
+def _ftrace_head(comm: str, tid: int, cpu: int, time: int, event: str) -> str:
+    """What stands before the text of an event in a line of trace-cmd report; it rounds times to microseconds."""
+    micros = (time + 500) // 1000
+    return f"{comm:>16}-{_signed(tid):<5} [{cpu:03d}] {micros // 10**6:5d}.{micros % 10**6:06d}: {event:<21}"
 
 
 def _signed(number: int) -> int:

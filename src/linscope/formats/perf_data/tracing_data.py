@@ -9,6 +9,7 @@ u64 size + saved cmdlines.
 
 from __future__ import annotations
 
+import mmap
 import struct
 from dataclasses import dataclass, field
 
@@ -28,30 +29,38 @@ class TracingData:
     page_size: int = 4096
     events: dict[int, EventFormat] = field(default_factory=dict)
     printk_formats: str = ""
+    header_page: str = ""  # the format of a ring buffer's page
+    kallsyms: str = ""
+    end: int = 0  # of what was understood, in the section
 
     def printing(self) -> PrintContext:
         """What the formats refer to."""
         return PrintContext(self.long_size, self.big_endian, parse_printk_formats(self.printk_formats))
 
 
-class _Blob:
-    def __init__(self, data: bytes, offset: int) -> None:
+class Blob:
+    """Reads numbers and texts one after the other; running out of bytes is a FormatError."""
+
+    def __init__(self, data: bytes | mmap.mmap, offset: int) -> None:
         self.data = data
         self.offset = offset
         self.at = 0
         self.order = "<"
 
     def take(self, size: int) -> bytes:
+        """That many bytes."""
         if size > len(self.data) - self.at:
             raise FormatError("the tracing data are cut off", offset=self.offset + self.at)
         self.at += size
-        return self.data[self.at - size : self.at]
+        return bytes(self.data[self.at - size : self.at])
 
     def number(self, code: str) -> int:
+        """One number; code: as struct has it."""
         value: int = struct.unpack(self.order + code, self.take(struct.calcsize("=" + code)))[0]
         return value
 
     def string(self) -> str:
+        """Text up to its NUL."""
         end = self.data.find(b"\0", self.at)
         if end < 0:
             raise FormatError("the tracing data are cut off", offset=self.offset + self.at)
@@ -60,15 +69,16 @@ class _Blob:
         return text
 
     def text(self, code: str = "Q") -> str:
+        """A number, and text of so many bytes."""
         return self.take(self.number(code)).decode(errors="replace")
 
 
-def parse_tracing_data(data: bytes, *, offset: int) -> TracingData:
+def parse_tracing_data(data: bytes | mmap.mmap, *, offset: int) -> TracingData:
     """The section's contents; offset: of the section in the file, for errors.  Raises FormatError.
 
     Damage behind the event formats (kallsyms, printk formats) is ignored.
     """
-    blob = _Blob(data, offset)
+    blob = Blob(data, offset)
     if blob.take(len(_MAGIC)) != _MAGIC:
         raise FormatError("the tracing data do not start as such", offset=offset)
     blob.string()  # version
@@ -77,24 +87,26 @@ def parse_tracing_data(data: bytes, *, offset: int) -> TracingData:
     tracing.long_size = blob.take(1)[0]
     tracing.page_size = blob.number("I")
     blob.take(len(b"header_page\0"))
-    blob.text()
+    tracing.header_page = blob.text()
     blob.take(len(b"header_event\0"))
     blob.text()
     for _ in range(blob.number("I")):
-        _add(tracing, blob.text(), "ftrace")
+        add_event(tracing, blob.text(), "ftrace")
     for _ in range(blob.number("I")):
         system = blob.string()
         for _ in range(blob.number("I")):
-            _add(tracing, blob.text(), system)
+            add_event(tracing, blob.text(), system)
     try:
-        blob.text("I")  # kallsyms
+        tracing.kallsyms = blob.text("I")
         tracing.printk_formats = blob.text("I")
     except FormatError:
         pass  # only names of string addresses are lost
+    tracing.end = blob.at
     return tracing
 
 
-def _add(tracing: TracingData, text: str, system: str) -> None:
+def add_event(tracing: TracingData, text: str, system: str) -> None:
+    """Take the text of a format file."""
     parsed = parse_format(text, system)
     if parsed is not None:
         tracing.events[parsed.id] = parsed

@@ -1,0 +1,1 @@
+"""trace.dat: what trace-cmd records, versions 6 and 7."""
