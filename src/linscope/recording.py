@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from linscope.abi import perf_event as pe
 from linscope.analysis.filters import Filter, find_event, main_event
 from linscope.analysis.frames import ResolvedFrames, resolve
-from linscope.columns.profile import Event, EventTable, Profile, Samples
+from linscope.columns.profile import Event, EventTable, Profile, Samples, Selection
 from linscope.contracts import ReadOptions
 from linscope.errors import OutputError, UsageError
 from linscope.symbols.cache import SymbolCache
@@ -176,12 +176,17 @@ class Recording:
         """The event that a picture shows: the filter's, or the first that was sampled."""
         return find_event(self.profile, keep.event) if keep.event is not None else main_event(self.profile)
 
-    def rows_of(self, keep: Filter, event: int) -> NDArray[np.bool_]:
+    def mask_of(self, keep: Filter, event: int) -> NDArray[np.bool_]:
         """True for the samples of the event that the filter keeps."""
         needs_symbols = keep.dso is not None or keep.symbol is not None
         rows = keep.rows(self.profile, self.resolved if needs_symbols else None)
-        result: NDArray[np.bool_] = rows & (self.samples.event == event)
-        return result
+        rows &= self.samples.event == event
+        return rows
+
+    def rows_of(self, keep: Filter, event: int) -> Selection:
+        """The samples of the event that the filter keeps, all of them without a copy."""
+        rows = self.mask_of(keep, event)
+        return slice(None) if rows.all() else rows
 
     def weights(self, by: str) -> NDArray[np.uint64]:
         """What each sample counts: its period, or 1.  Raises UsageError for another word than these."""
@@ -286,7 +291,7 @@ class Recording:
         title = [
             *self.notes(),
             *([f"Other events (--event): {', '.join(others)}"] if others else []),
-            f"Samples: {int(rows.sum()):,} of event {shown!r}",
+            f"Samples: {len(weight[rows]):,} of event {shown!r}",
             f"Event count: {int(weight[rows].sum()):,}",
             "",
         ]

@@ -40,7 +40,7 @@ def read(data: bytes) -> Profile:
 
 def write(profile: Profile, options: CollapseOptions | None = None) -> bytes:
     recording = Recording(profile)
-    rows = recording.rows_of(EVERYTHING, recording.event_number(EVERYTHING))
+    rows = recording.mask_of(EVERYTHING, recording.event_number(EVERYTHING))
     out = io.BytesIO()
     write_folded(collapse(profile, recording.resolved, rows, profile.samples.weight, options), out)
     return out.getvalue()

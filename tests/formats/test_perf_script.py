@@ -48,7 +48,7 @@ def folded(
 ) -> list[tuple[str, int]]:
     recording = Recording(profile)
     keep = Filter(event=event)
-    rows = recording.rows_of(keep, recording.event_number(keep))
+    rows = recording.mask_of(keep, recording.event_number(keep))
     return list(collapse(profile, resolved or recording.resolved, rows, profile.samples.weight, options))
 
 

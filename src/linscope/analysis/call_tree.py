@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linscope.analysis.frames import Labels, ResolvedFrames
-from linscope.columns.profile import Profile, Stacks
+from linscope.columns.profile import Profile, Selection, Stacks
 from linscope.columns.trees import NO_LABEL, GroupedTree, intern_pairs, regroup, totals
 
 
@@ -32,20 +32,20 @@ class CallTree:
 def add_up(index: NDArray[np.uint32], weight: NDArray[np.uint64], length: int) -> NDArray[np.int64]:
     """Exact sums of weight by index: int64[length]."""
     sums = np.zeros(length, np.int64)
-    np.add.at(sums, index.astype(np.int64), weight.astype(np.int64))
+    np.add.at(sums, index.astype(np.int64), weight.view(np.int64))
     return sums
 
 
 def build_call_tree(
     profile: Profile,
     labels: Labels,
-    rows: NDArray[np.bool_],
+    rows: Selection,
     group: NDArray[np.uint32],
     weight: NDArray[np.uint64],
     *,
     inlines: bool = False,
 ) -> tuple[CallTree, NDArray[np.uint32]]:
-    """(tree of the samples for which rows is True, node of each of these samples).
+    """(tree of the samples that rows selects, node of each of these samples).
 
     group, weight: of every sample.  inlines: functions that the compiler inlined become frames of their own.
     """

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pyarrow
 
-NO_MAPPING = -1
+Selection = NDArray[np.bool_] | slice  # rows that count: a mask, or slice(None) for all, which copies nothing
 
 
 @dataclass

@@ -67,7 +67,7 @@ class Export:
         arguments.pid, arguments.tid = arguments.pid or None, arguments.tid or None
         recording = _options.open_file(arguments)
         keep = _options.filter_of(arguments, recording)
-        rows = recording.rows_of(keep, recording.event_number(keep))
+        rows = recording.mask_of(keep, recording.event_number(keep))
         stacks = collapse(recording.profile, recording.resolved, rows, recording.weights(arguments.weight), options)
         _options.tell_symbol_notes(recording)
         if keep.event is None:

@@ -9,7 +9,7 @@ from linscope.abi import perf_event as pe
 from linscope.analysis.call_tree import CallTree
 from linscope.analysis.frames import NOWHERE, UNKNOWN, Labels
 from linscope.binfmt.perf_records import KIND_MODE
-from linscope.columns.profile import Profile
+from linscope.columns.profile import Profile, Selection
 from linscope.columns.trees import distinct, intern_pairs
 from linscope.picture.flame_graph import FlameGraph, Kind, Split
 
@@ -100,11 +100,11 @@ def flame_graph(
 
 
 def splits_of(
-    profile: Profile, rows: NDArray[np.bool_], node: NDArray[np.uint32], weight: NDArray[np.uint64]
+    profile: Profile, rows: Selection, node: NDArray[np.uint32], weight: NDArray[np.uint64]
 ) -> dict[str, Split]:
-    """The tree's weights by process, thread and CPU.  node: of each sample for which rows is True."""
+    """The tree's weights by process, thread and CPU.  node: of each sample that rows selects."""
     samples, comms = profile.samples, profile.comms
-    weights = weight[rows].astype(np.int64)
+    weights = weight[rows].view(np.int64)
     comm = samples.comm[rows]
     tids, thread = distinct(samples.tid[rows])
     pids, process = distinct(samples.pid[rows])

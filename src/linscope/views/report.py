@@ -20,7 +20,7 @@ from linscope.analysis.report import (
     entries_of,
     entry_labels,
 )
-from linscope.columns.profile import Profile
+from linscope.columns.profile import Profile, Selection
 from linscope.picture.rows import Column, Rows
 
 _HEADINGS = {
@@ -41,7 +41,7 @@ def _percent(value: float) -> str:
 def report_rows(
     profile: Profile,
     resolved: ResolvedFrames,
-    rows: NDArray[np.bool_],
+    rows: Selection,
     weight: NDArray[np.uint64],
     options: ReportOptions,
     whole: int,
@@ -111,7 +111,7 @@ def _columns(options: ReportOptions, frame_level: bool) -> list[Column]:
 
 
 def _groups(
-    profile: Profile, rows: NDArray[np.bool_], keys: list[str]
+    profile: Profile, rows: Selection, keys: list[str]
 ) -> tuple[NDArray[np.uint32], list[dict[str, Any]]]:
     """(group of each sample, values of the keys for each group)."""
     samples = profile.samples

@@ -243,6 +243,8 @@ class PerfDataFile:
         if not self.source.seekable():
             self.source = Spool(self.source)  # type: ignore[assignment]
         columns = {name: _Growing(name) for name in _COLUMNS}
+        begin, size = self.header.data
+        size = min(size or 1 << 63, self._size() - begin)  # what a damaged header says is not believed
         records: list[sideband.SideRecord] = []
         counts: Counter[int] = Counter()
         payloads = TracepointTables() if tables else None
@@ -257,7 +259,7 @@ class PerfDataFile:
             if scanned.sample_records:
                 counts[pe.PERF_RECORD_SAMPLE] += scanned.sample_records
             for name, column in columns.items():
-                column.extend(scanned.samples[name])
+                column.extend(scanned.samples[name], (item.position + scanned.consumed - begin) / max(size, 1))
             counts.update(dict(zip(*_count(scanned.others["type"]), strict=True)))
             self._side_records(item, latest, records)
             if len(scanned.samples["time"]):
@@ -273,6 +275,10 @@ class PerfDataFile:
             profile.tables = payloads.finish()
         give_back_memory()
         return profile
+
+    def _size(self) -> int:
+        """Bytes of the file; 0 of a stream."""
+        return 0 if isinstance(self.source, Spool) else self.source.seek(0, io.SEEK_END)
 
     @staticmethod
     def _side_records(chunk: Chunk, latest: int, records: list[sideband.SideRecord]) -> None:
@@ -404,26 +410,28 @@ class PerfDataFile:
 
 
 class _Growing:
-    """A column to which parts are added; grows in place, where a list of parts would be held twice at the end."""
+    """A column to which parts are added; room is made by what part of the input has been seen."""
 
     def __init__(self, name: str) -> None:
         wide = name in ("time", "weight", "address")
         kind = np.uint64 if wide else np.uint16 if name in ("event", "misc") else np.uint32
-        self._values: NDArray[Any] = np.empty(1 << 16, kind)
+        self._values: NDArray[Any] = np.empty(0, kind)
         self._length = 0
 
-    def extend(self, part: NDArray[Any]) -> None:
-        """Add values behind the others."""
+    def extend(self, part: NDArray[Any], share: float) -> None:
+        """Add values behind the others; share: of the input, seen with them (0 to 1), 0 when that is not known."""
         end = self._length + len(part)
         if end > len(self._values):
-            self._values.resize(end + end // 8, refcheck=False)
+            guess = int(end / share * 1.03) if 0 < share <= 1 else 0
+            larger = np.empty(max(end, guess, 2 * len(self._values)), part.dtype)  # costs no memory before it is used
+            larger[: self._length] = self._values[: self._length]
+            self._values = larger
         self._values[self._length : end] = part
         self._length = end
 
     def take(self) -> NDArray[Any]:
         """The whole column; nothing is added afterwards."""
-        self._values.resize(self._length, refcheck=False)
-        return self._values
+        return self._values[: self._length]
 
 
 def _count(values: NDArray[np.uint32]) -> tuple[list[int], list[int]]:
