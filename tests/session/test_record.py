@@ -43,8 +43,8 @@ def test_known_events_in_rows_out(tmp_path: Path) -> None:
 def test_every_section_that_perf_writes(tmp_path: Path) -> None:
     ours, theirs = tmp_path / "ours.data", tmp_path / "theirs.data"
     event = ["-e", "sched:sched_switch"]
-    record(["true"], RecordOptions(output=str(ours), events=(event[1],)))
-    perf("record", "-q", *event, "-o", str(theirs), "--", "true")
+    record(["sleep", "0.01"], RecordOptions(output=str(ours), events=(event[1],)))  # a sleep is a switch: a sample
+    perf("record", "-q", *event, "-o", str(theirs), "--", "sleep", "0.01")
 
     def sections(path: Path) -> set[str]:
         missing = re.search("missing features: (.*)", perf("report", "--header-only", "-i", str(path)))
