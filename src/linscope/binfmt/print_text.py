@@ -29,9 +29,9 @@ class FlagTexts(dict[int, str]):
     def __missing__(self, value: int) -> str:
         found, rest = [], value
         for bits, name in self._entries:
-            if bits == 0:
-                continue
-            if rest & bits == bits:
+            if bits == value == 0:  # as libtraceevent; the kernel prints nothing
+                return name
+            if bits and rest & bits == bits:
                 found.append(name)
                 rest &= ~bits
         if rest:

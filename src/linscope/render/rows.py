@@ -65,6 +65,10 @@ def _write_text(rows: Rows, out: IO[str]) -> None:
     source = iter(rows.rows)
     shown = [i for i, column in enumerate(rows.columns) if column.in_text]
     columns = [rows.columns[i] for i in shown]
+    if rows.streaming and not rows.headings and rows.below is None and len(shown) == 1:  # whole lines already
+        at, form = shown[0], columns[0].format
+        out.writelines(form(row[at]) + "\n" for row in source)
+        return
     first: list[tuple[Sequence[Any], list[str]]] = []
     if not rows.streaming:
         for row in source:

@@ -156,7 +156,8 @@ def _rows(
     width = max((len(event.name) for event in profile.events), default=0)
     tracepoint = [e.attr is not None and e.attr.type == pe.PERF_TYPE_TRACEPOINT for e in profile.events]
     like_ftrace = "TRACE_CLOCK" in profile.features and fields == _DEFAULT
-    names = [event.name.partition(":")[2] + ":" for event in profile.events]
+    names = [f"{event.name.partition(':')[2] + ':':<21}" for event in profile.events]
+    tasks: dict[tuple[int, int, int], str] = {}
     with_frames = bool(fields & {"ip", "sym", "dso"})
     for begin in range(0, len(order), _BLOCK):
         rows = order[begin : begin + _BLOCK]
@@ -179,7 +180,11 @@ def _rows(
             text = texts.get(row)
             head = []
             if like_ftrace:
-                head.append(_ftrace_head(comm, tid, cpu, time, names[event]))
+                task = tasks.get((comm_number, tid, cpu))
+                if task is None:
+                    task = tasks[comm_number, tid, cpu] = f"{comm:>16}-{_signed(tid):<5} [{cpu:03d}]"
+                micros = (time + 500) // 1000  # trace-cmd report rounds
+                head.append(f"{task} {micros // 1000000:5d}.{micros % 1000000:06d}: {names[event]}")
             else:
                 if "comm" in fields:
                     head.append(comm if chained[event] else f"{comm:>16}")
@@ -208,12 +213,6 @@ def _rows(
             number = None if cpu == 0xFFFFFFFF else cpu
             name = profile.events[event].name
             yield line, comm, _signed(pid), _signed(tid), number, time, name, period, address, row, stack
-
-
-def _ftrace_head(comm: str, tid: int, cpu: int, time: int, event: str) -> str:
-    """What stands before the text of an event in a line of trace-cmd report; it rounds times to microseconds."""
-    micros = (time + 500) // 1000
-    return f"{comm:>16}-{_signed(tid):<5} [{cpu:03d}] {micros // 10**6:5d}.{micros % 10**6:06d}: {event:<21}"
 
 
 def _signed(number: int) -> int:

@@ -251,11 +251,14 @@ def unpack(algorithm: str, packed: bytes, size: int, offset: int) -> bytes:
         raise FormatError(f"a compressed piece of {size} bytes", offset=offset)
     try:
         if algorithm == "zlib":
-            content = zlib.decompressobj().decompress(packed, size or 1)
+            content = zlib.decompressobj().decompress(packed, size + 1)
         else:
             import zstandard
 
             try:
+                told = zstandard.frame_content_size(packed)
+                if told not in (-1, size):  # -1: the frame does not tell
+                    raise FormatError(f"a compressed piece holds {told} bytes, not {size}", offset=offset)
                 content = zstandard.ZstdDecompressor().decompress(packed, max_output_size=max(size, 1))
             except zstandard.ZstdError as error:
                 raise FormatError("a compressed piece is damaged", offset=offset, why=str(error)) from None
