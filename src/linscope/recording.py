@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from linscope.picture.rows import Rows
 
 EVERYTHING = Filter()
+_MAX_NODES = 1_000_000  # of a picture; more are neither seen nor worth their memory
 _SHORT_DUMPS = 0.05  # share of stacks cut short from which on it is said
 PICTURE_FORMS = (".html", ".svg", ".txt")
 
@@ -211,7 +212,7 @@ class Recording:
         weight: "period" or "samples"; group: what the lowest frames are: comm, process, thread, cpu or none;
         splits: also the weights by process, thread and CPU, between which the page can switch.
         """
-        from linscope.analysis.call_tree import build_call_tree
+        from linscope.analysis.call_tree import build_call_tree, pruned
         from linscope.views.flame import flame_graph, splits_of
 
         event = self.event_number(keep)
@@ -220,8 +221,11 @@ class Recording:
         groups, names = self._groups(group)
         labels = self.resolved.symbol_labels()
         tree, node = build_call_tree(self.profile, labels, rows, groups, weights, inlines=inlines)
+        tree, removed = pruned(tree, _MAX_NODES)
         shown = self.events[event] if self.events else Event("", "samples")
         notes = self.notes()
+        if removed:
+            notes.append(f"{removed:,} frames of too little weight to be drawn are counted in their callers")
         others = [e.name for i, e in enumerate(self.events) if i != event and self._was_sampled(i)]
         if others:
             notes.append(f"other events in this recording: {', '.join(others)}")
@@ -233,7 +237,7 @@ class Recording:
             unit="samples" if weight == "samples" else shown.period_unit,
             event=shown.name,
             notes=notes,
-            splits=splits_of(self.profile, rows, node, weights) if splits else {},
+            splits=splits_of(self.profile, rows, node, weights) if splits and not removed else {},
         )
         return FlamePicture(graph)
 

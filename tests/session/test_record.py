@@ -241,7 +241,8 @@ def test_limits_of_size(tmp_path: Path) -> None:
     code = "import os\nwhile True: os.getppid()"
     path = tmp_path / "perf.data"
     result = record_python(code, path, events=(GETPPID,), max_size=1 << 20, ring_size=1 << 16)
-    assert result.bytes_written >= 1 << 20 and result.exit_status == 128 + signal.SIGTERM
+    assert result.bytes_written >= 1 << 20
+    assert result.exit_status == 0  # we ended it, as we were asked to
     rotated = record_python(
         "import os\nfor _ in range(60000): os.getppid()",
         path,

@@ -29,6 +29,29 @@ class CallTree:
         return totals(self.tree.parent, self.self_weight)
 
 
+def pruned(tree: CallTree, limit: int) -> tuple[CallTree, int]:
+    """A tree of the heaviest nodes, limit of them or a few more where weights are equal, and how many were left out.
+
+    What was left out counts as its callers' own weight.  A tree of fewer nodes comes back as it is.
+    """
+    count = len(tree.tree.parent)
+    if count <= limit:
+        return tree, 0
+    sums = tree.totals()
+    least = np.partition(sums, count - limit)[count - limit]
+    kept = sums > least if int(np.count_nonzero(sums >= least)) > 2 * limit else sums >= least
+    kept |= tree.tree.is_group
+    rows = np.flatnonzero(kept)
+    number = np.zeros(count, np.uint32)
+    number[rows] = np.arange(len(rows), dtype=np.uint32)
+    parent = number[tree.tree.parent[rows]]
+    sums = sums[rows]
+    own = sums.copy()
+    np.subtract.at(own, parent[1:].astype(np.int64), sums[1:])
+    small = GroupedTree(parent, tree.tree.label[rows], tree.tree.group[rows])
+    return CallTree(small, own, tree.labels, tree.inlined, tree.inlined_in), count - len(rows)
+
+
 def add_up(index: NDArray[np.uint32], weight: NDArray[np.uint64], length: int) -> NDArray[np.int64]:
     """Exact sums of weight by index: int64[length]."""
     sums = np.zeros(length, np.int64)

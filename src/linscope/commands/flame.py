@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from linscope.commands import _options
 from linscope.commands.record import numbers
-from linscope.errors import UsageError
+from linscope.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -81,6 +81,10 @@ class Flame:
             raise UsageError(
                 f"cannot tell the form of the picture from {output!r}", next_step="end it in .html, .svg or .txt"
             )
+        folder = Path(output).parent
+        if output != "-" and not os.access(folder, os.W_OK | os.X_OK):
+            why = "no such folder" if not folder.exists() else "not writable"
+            raise OutputError("cannot write the picture", where=output, why=why)
         if arguments.command or arguments.record_pid:
             if arguments.file:
                 raise UsageError(

@@ -48,7 +48,7 @@ class RecordResult(NamedTuple):
     samples_lost: int  # records that found no room in a ring
     bytes_written: int  # of the data section
     events: tuple[str, ...]  # as recorded, after fall-backs
-    exit_status: int  # of the workload, 128 + N when signal N ended it; 0 without one
+    exit_status: int  # of the workload, 128 + N when signal N ended it; 0 without one, or when a limit ended it
     notes: tuple[str, ...]  # what the user should know: fall-backs, losses, limits
     paths: tuple[str, ...]  # every file, when switch_output made several
     interrupted: bool  # by SIGINT or SIGTERM

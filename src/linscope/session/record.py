@@ -132,6 +132,7 @@ class _Recorder:
         ] = []  # sizes of the data after the last rounds, to go back to on a full disk
         self.compressor: Compressor | None = None
         self.full = False
+        self.ended_on_request = False  # by --duration or --max-size
         self.total_written = 0
         self.stop = _Stop()
 
@@ -153,7 +154,9 @@ class _Recorder:
                 attr.flags &= ~pe.ATTR_DISABLED
             elif not attached and (event is tracking or not options.delay_ms):
                 attr.flags |= pe.ATTR_ENABLE_ON_EXEC
-        size = ring_bytes(options.ring_size, any(_is_dense(event, options) for event in events[:-1]))
+        dense = any(_is_dense(event, options) for event in events[:-1])
+        stack_size = max(attr.sample_stack_user for attr in attrs)
+        size = ring_bytes(options.ring_size, dense, stack_size, len(cpus))
         for attr in attrs:
             attr.wakeup_events = size // 4
         tracking.attr.wakeup_events = 64 << 10
@@ -300,8 +303,8 @@ class _Recorder:
             self.full = True
             self.rings.disable()
             self.notes.append(f"stopped early: {error.what}: {error.why}")
-        if self.workload is not None:
-            self.workload.terminate()
+        if self.workload is not None and self.workload.terminate() and not self.stop.signal and not self.full:
+            self.ended_on_request = True
 
     def _loop(self, begin: float) -> None:
         options = self.options
@@ -421,7 +424,7 @@ class _Recorder:
             samples_lost=lost,
             bytes_written=self.total_written + self.writer.written,
             events=tuple(event.name for event in self.rings.events[:-1]),
-            exit_status=status,
+            exit_status=0 if self.ended_on_request and status == 128 + signal.SIGTERM else status,
             notes=tuple(self.notes),
             paths=tuple(self.paths),
             interrupted=self.stop.signal != 0,

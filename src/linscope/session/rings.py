@@ -211,12 +211,14 @@ def _lost_offset(read_format: int, data: bytes) -> int:
     return 8 + times + 8  # {value, times, id, lost}
 
 
-def ring_bytes(asked: int, dense: bool) -> int:
-    """Bytes of a sample ring: what was asked, rounded up to a power of two of pages, else 8 MiB or 512 KiB.
+def ring_bytes(asked: int, dense: bool, stack_size: int, cpus: int) -> int:
+    """Bytes of a sample ring: what was asked, rounded up to a power of two of pages, else 512 KiB or more.
 
-    dense: tracepoints or short periods, which come by the hundred thousand a second.
+    dense: tracepoints or short periods, which come by the hundred thousand a second; stack_size: bytes of the user
+    stack in each sample.  These get 8 and 32 MiB, less where many CPUs would add up to more than 512 MiB.
     """
-    wanted = asked or (8 << 20 if dense else 512 << 10)
+    wanted = 32 << 20 if stack_size else 8 << 20 if dense else 512 << 10
+    wanted = asked or max(512 << 10, min(wanted, (512 << 20) // max(1, cpus)))
     size = PAGE_SIZE
     while size < wanted:
         size *= 2

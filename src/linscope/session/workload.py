@@ -128,13 +128,14 @@ class Workload:
             os.close(self._gate)
             self._gate = -1
 
-    def terminate(self) -> None:
-        """Ask the command to end (SIGTERM); nothing when it has ended."""
+    def terminate(self) -> bool:
+        """Ask the command to end (SIGTERM); False, and nothing done, when it has ended."""
         if self.status is None:
             try:
                 os.kill(self.pid, signal.SIGTERM)
             except ProcessLookupError:
-                return
+                return False
+        return self.status is None
 
     def wait(self) -> int:
         """Wait for the end.  Returns the exit status, 128 + N after signal N."""
