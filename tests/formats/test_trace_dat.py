@@ -91,6 +91,19 @@ def test_events_of_this_kernel_read_as_trace_cmd_prints_them(tmp_path: Path) -> 
     assert "\n".join(ours).splitlines() == theirs
 
 
+@pytest.mark.kernel
+@pytest.mark.peer
+def test_losses_are_told_where_they_were(tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("needs root")
+    made = tmp_path / "trace.dat"
+    made.write_bytes(record(find_tracefs(), ["raw_syscalls", "kmem"], ["ls", "-lR", "/usr/share"], buffer_kb=16))
+    theirs = report(made)
+    assert any("EVENTS DROPPED]" in line for line in theirs)
+    assert "\n".join(lines(made)).splitlines() == theirs
+    assert linscope.open(str(made)).lost > 0
+
+
 def test_fields_are_typed() -> None:
     recording = linscope.open(str(FILES / "raw_trace.dat"))
     table = recording.tables["sched:sched_switch"]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from linscope.abi import perf_event as pe
 from linscope.analysis.frames import ResolvedFrames
 from linscope.binfmt.perf_records import KIND_EXACT
-from linscope.columns.profile import Profile
+from linscope.columns.profile import Loss, Profile
 from linscope.errors import UnknownNameError
 from linscope.picture.rows import Column, Rows
 from linscope.views.payloads import Payloads
@@ -158,6 +158,7 @@ def _rows(
     like_ftrace = "TRACE_CLOCK" in profile.features and fields == _DEFAULT
     names = [f"{event.name.partition(':')[2] + ':':<21}" for event in profile.events]
     tasks: dict[tuple[int, int, int], str] = {}
+    losses = _losses_by_cpu(profile) if like_ftrace else {}
     with_frames = bool(fields & {"ip", "sym", "dso"})
     for begin in range(0, len(order), _BLOCK):
         rows = order[begin : begin + _BLOCK]
@@ -184,6 +185,8 @@ def _rows(
                 if task is None:
                     task = tasks[comm_number, tid, cpu] = f"{comm:>16}-{_signed(tid):<5} [{cpu:03d}]"
                 micros = (time + 500) // 1000  # trace-cmd report rounds
+                if cpu in losses and losses[cpu][0].time_ns <= time:
+                    task = _dropped(losses, cpu) + task
                 head.append(f"{task} {micros // 1000000:5d}.{micros % 1000000:06d}: {names[event]}")
             else:
                 if "comm" in fields:
@@ -213,6 +216,22 @@ def _rows(
             number = None if cpu == 0xFFFFFFFF else cpu
             name = profile.events[event].name
             yield line, comm, _signed(pid), _signed(tid), number, time, name, period, address, row, stack
+
+
+def _losses_by_cpu(profile: Profile) -> dict[int, list[Loss]]:
+    """Losses of each CPU, the first one first."""
+    found: dict[int, list[Loss]] = {}
+    for loss in sorted(profile.losses, key=lambda loss: loss.time_ns):
+        found.setdefault(loss.cpu, []).append(loss)
+    return found
+
+
+def _dropped(losses: dict[int, list[Loss]], cpu: int) -> str:
+    """The line of trace-cmd report for the CPU's next loss, which is taken out; one event: the kernel did not count."""
+    loss = losses[cpu].pop(0)
+    if not losses[cpu]:
+        del losses[cpu]
+    return f"CPU:{cpu} [{f'{loss.lost} ' if loss.lost > 1 else ''}EVENTS DROPPED]\n"
 
 
 def _signed(number: int) -> int:
