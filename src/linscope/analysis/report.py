@@ -14,6 +14,7 @@ from linscope.errors import UnknownNameError
 
 TASK_KEYS = ("comm", "pid", "tid", "cpu")  # of the sample
 FRAME_KEYS = ("dso", "sym", "srcline")  # of a frame
+_ROWS_AT_ONCE = 1 << 18
 _ALIASES = {"symbol": "sym", "object": "dso"}
 
 
@@ -100,16 +101,17 @@ def entries_of(
         used[1:] = True  # samples without a frame sit on the group's node
     size = len(pair_group)
     self_weight, total, samples = (np.zeros(size, np.int64) for _ in range(3))
-    np.add.at(self_weight, pair[used], tree.self_weight[used])
+    _add_where(used, pair, tree.self_weight, self_weight)
     if children and frame_level:
         from linscope.columns.trees import totals
 
         first = outermost(grouped, max(1, len(entry.first_frame)))
-        np.add.at(total, pair[first], tree.totals()[first])
-        np.add.at(samples, pair[first], totals(tree.tree.parent, samples_at)[first])
+        del grouped, label
+        _add_where(first, pair, tree.totals(), total)
+        _add_where(first, pair, totals(tree.tree.parent, samples_at), samples)
     else:
         total = self_weight.copy()
-        np.add.at(samples, pair[used], samples_at[used])
+        _add_where(used, pair, samples_at, samples)
     order = np.argsort(-total, kind="stable")
     order = order[(total[order] > 0) | (samples[order] > 0)]
     return Entries(
@@ -119,6 +121,16 @@ def entries_of(
         self_weight[order],
         samples[order],
     )
+
+
+def _add_where(
+    where: NDArray[np.bool_], index: NDArray[np.uint32], weight: NDArray[np.int64], sums: NDArray[np.int64]
+) -> None:
+    """sums[index] += weight for the rows that count, a part at a time: trees may have millions of nodes."""
+    for begin in range(0, len(where), _ROWS_AT_ONCE):
+        part = slice(begin, begin + _ROWS_AT_ONCE)
+        chosen = where[part]
+        np.add.at(sums, index[part][chosen], weight[part][chosen])
 
 
 @dataclass
