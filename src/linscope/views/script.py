@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -158,6 +159,10 @@ def _rows(
     like_ftrace = "TRACE_CLOCK" in profile.features and fields == _DEFAULT
     names = [f"{event.name.partition(':')[2] + ':':<21}" for event in profile.events]
     tasks: dict[tuple[int, int, int], str] = {}
+    instances = profile.features.get("INSTANCES", []) if like_ftrace else []
+    first_samples = [first for first, _ in instances]
+    widest = max((len(name) for _, name in instances), default=0) + 2
+    prefixes = [(name and f"{name}: ").ljust(widest) for _, name in instances]
     losses = _losses_by_cpu(profile) if like_ftrace else {}
     with_frames = bool(fields & {"ip", "sym", "dso"})
     for begin in range(0, len(order), _BLOCK):
@@ -185,8 +190,11 @@ def _rows(
                 if task is None:
                     task = tasks[comm_number, tid, cpu] = f"{comm:>16}-{_signed(tid):<5} [{cpu:03d}]"
                 micros = (time + 500) // 1000  # trace-cmd report rounds
+                if prefixes:
+                    task = prefixes[bisect.bisect_right(first_samples, row) - 1] + task
                 if cpu in losses and losses[cpu][0].time_ns <= time:
-                    task = _dropped(losses, cpu) + task
+                    before = len(prefixes[0]) if prefixes else 0
+                    task = task[:before] + _dropped(losses, cpu) + task[before:]
                 head.append(f"{task} {micros // 1000000:5d}.{micros % 1000000:06d}: {names[event]}")
             else:
                 if "comm" in fields:

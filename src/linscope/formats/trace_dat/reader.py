@@ -75,6 +75,7 @@ class _Reader:
         self.numbers = np.full(1 << 16, _NO_EVENT, np.uint16)  # number of the event of each id
         self.builders: dict[int, EventTableBuilder] = {}
         self.count = 0
+        self.instances: list[tuple[int, str]] = []  # first sample and name of each buffer
         tracing = container.tracing
         self.printing: PrintContext = replace(
             tracing.printing(), long_size=container.long_size(), symbol=_symbols(tracing.kallsyms)
@@ -83,6 +84,7 @@ class _Reader:
     def read(self) -> Profile:
         """All of it."""
         for buffer in self.container.buffers:
+            self.instances.append((self.count, buffer.name))
             for cpu in buffer.cpus:
                 if cpu.size:
                     self._cpu(buffer, cpu)
@@ -206,6 +208,8 @@ class _Reader:
         none = np.zeros(1, np.uint32)
         clock = next((buffer.clock for buffer in self.container.buffers if buffer.clock), "local")
         features: dict[str, Any] = {"TRACE_CLOCK": clock}
+        if len(self.instances) > 1:
+            features["INSTANCES"] = self.instances
         if uname := self.container.text_option(_OPTION_UNAME):
             features["UNAME"] = uname
         return Profile(
