@@ -20,7 +20,8 @@ def make_tree(random: np.random.Generator, count: int) -> CallTree:
         group[node] = group[parent[node]]
     weight = random.integers(0, 1000, count).astype(np.int64)
     weight[:3] = 0
-    return CallTree(GroupedTree(parent, np.arange(count, dtype=np.uint32), group), weight, cast(Labels, cast(Any, None)))
+    labels = cast(Labels, cast(Any, None))  # not looked at
+    return CallTree(GroupedTree(parent, np.arange(count, dtype=np.uint32), group), weight, labels)
 
 
 @pytest.mark.parametrize("limit", [5, 40, 399, 400, 1000])
