@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
 # Tools of Debian that tests compare with; a machine where apt can install them has no excuse.
-REQUIRED_IN_CI = ("perf", "chromium", "readelf", "node")
+REQUIRED_IN_CI = ("perf", "chromium", "readelf", "node", "trace-cmd")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

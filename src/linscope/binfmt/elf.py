@@ -163,17 +163,13 @@ class ElfFile:
             names = headers[name_index]
             if names["kind"] != SHT_NOBITS:
                 self._names = self.read(int(names["offset"]), int(names["size"]))
-        self.sections = [
-            Section(index, self._name(row[0]), *row[1:]) for index, row in enumerate(headers.tolist())
-        ]
+        self.sections = [Section(index, self._name(row[0]), *row[1:]) for index, row in enumerate(headers.tolist())]
         self.segments: list[Segment] = []
         segment_dtype = _dtype(_SEGMENT_64 if self.is_64 else _SEGMENT_32, self._order)
         if segment_offset and segment_count and segment_size == segment_dtype.itemsize:
             table = np.frombuffer(self.read(segment_offset, segment_count * segment_size), segment_dtype)
             fields = ("kind", "flags", "offset", "address", "file_size", "memory_size")
-            self.segments = [
-                Segment(*values) for values in zip(*(table[f].tolist() for f in fields), strict=True)
-            ]
+            self.segments = [Segment(*values) for values in zip(*(table[f].tolist() for f in fields), strict=True)]
         self._build_id: str | None = None
 
     def _name(self, offset: int) -> str:
@@ -226,9 +222,7 @@ class ElfFile:
         """
         dtype = _dtype(_SYMBOL_64 if self.is_64 else _SYMBOL_32, self._order)
         if section.entry_size not in (0, dtype.itemsize):
-            raise FormatError(
-                "symbol table with an entry size of its own", where=self.path, offset=section.offset
-            )
+            raise FormatError("symbol table with an entry size of its own", where=self.path, offset=section.offset)
         data = self.section_bytes(section)
         table = np.frombuffer(data, dtype, len(data) // dtype.itemsize)
         if self.is_64 and self.little_endian:
