@@ -23,6 +23,7 @@ from linscope.symbols.objects import SearchPath, Symbolizer
 
 if TYPE_CHECKING:
     from linscope.analysis.report import ReportOptions
+    from linscope.formats.perf_data.details import SampleDetails
     from linscope.picture.flame_graph import FlameGraph
     from linscope.picture.rows import Rows
 
@@ -307,13 +308,29 @@ class Recording:
 
     def script(self, fields: frozenset[str] | None = None, keep: Filter = EVERYTHING) -> Rows:
         """Every sample in time order; fields: as ``views.script.FIELDS``, None for perf script's own."""
+        from linscope.views.sample_details import DETAIL_FIELDS
         from linscope.views.script import parse_fields, script_rows
 
         rows = keep.rows(self.profile, self.resolved)
         fields = fields or parse_fields(None)
         if "trace" in fields:
             self._load_tables()
-        return script_rows(self.profile, self.resolved, rows, fields)
+        details = self.details() if fields & set(DETAIL_FIELDS) else None
+        return script_rows(self.profile, self.resolved, rows, fields, details)
+
+    def details(self) -> list[SampleDetails | None]:
+        """What each sample carries besides: branches, registers, weights, memory accesses; read from the file again.
+
+        Raises UsageError when the recording is no perf.data file.
+        """
+        from linscope.formats.perf_data.header import detect
+        from linscope.formats.perf_data.reader import open_perf_data
+
+        path = Path(self.profile.where)
+        if not path.is_dir() and not (path.is_file() and detect(path.open("rb").read(8))):
+            raise UsageError("only perf.data files keep branches, registers and weights", where=self.profile.where)
+        with open_perf_data(path) as opened:
+            return list(opened.details())
 
 
 def open_recording(

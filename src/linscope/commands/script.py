@@ -32,7 +32,8 @@ class Script:
             "-F",
             "--fields",
             metavar="FIELDS",
-            help="comm,pid,tid,cpu,time,period,event,addr,ip,sym,symoff,dso,srcline,trace; +F, -F",
+            help="comm,pid,tid,cpu,time,period,event,addr,ip,sym,symoff,dso,srcline,trace,"
+            "brstack,weight,data_src,phys_addr,iregs,uregs; +F or -F changes the default",
         )
         _options.add_filters(parser)
         _options.add_symbols(parser)

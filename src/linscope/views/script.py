@@ -14,8 +14,10 @@ from linscope.analysis.frames import ResolvedFrames
 from linscope.binfmt.perf_records import KIND_EXACT
 from linscope.columns.profile import Loss, Profile
 from linscope.errors import UnknownNameError
+from linscope.formats.perf_data.details import SampleDetails
 from linscope.picture.rows import Column, Rows
 from linscope.views.payloads import Payloads
+from linscope.views.sample_details import DETAIL_FIELDS, detail_text, detail_values
 
 FIELDS = (
     "comm",
@@ -32,6 +34,7 @@ FIELDS = (
     "dso",
     "srcline",
     "trace",
+    *DETAIL_FIELDS,
 )
 _DEFAULT = frozenset(("comm", "tid", "cpu", "time", "period", "event", "ip", "sym", "symoff", "dso", "trace"))
 _BLOCK = 20_000  # rows turned into Python values at once
@@ -125,8 +128,9 @@ def script_rows(
     resolved: ResolvedFrames,
     keep: NDArray[np.bool_],
     fields: frozenset[str],
+    details: Sequence[SampleDetails | None] | None = None,
 ) -> Rows:
-    """The rows."""
+    """The rows.  details: what each sample carries besides, when a field of them is asked for."""
     payloads = Payloads(profile, resolved.symbolizer)
     stacks = _Stacks(profile, resolved, fields)
     columns = [
@@ -138,8 +142,10 @@ def script_rows(
         Column("fields", in_text=False, value=profile.payload),
         Column("frames", in_text=False, value=stacks.values),
     ]
+    if details is not None:
+        columns.append(Column("details", in_text=False, value=lambda row: detail_values(details[row])))
     chained = [e.attr is None or bool(e.attr.sample_type & pe.PERF_SAMPLE_CALLCHAIN) for e in profile.events]
-    rows = _rows(profile, stacks, keep, fields, payloads, chained)
+    rows = _rows(profile, stacks, keep, fields, payloads, chained, details)
     return Rows(columns, rows, streaming=True, headings=False, notes=payloads.notes if "trace" in fields else ())
 
 
@@ -150,6 +156,7 @@ def _rows(
     fields: frozenset[str],
     payloads: Payloads,
     chained: list[bool],
+    details: Sequence[SampleDetails | None] | None,
 ) -> Iterator[Sequence[Any]]:
     samples = profile.samples
     order = np.flatnonzero(keep & (samples.event < len(profile.events)))
@@ -165,6 +172,8 @@ def _rows(
     prefixes = [(name and f"{name}: ").ljust(widest) for _, name in instances]
     losses = _losses_by_cpu(profile) if like_ftrace else {}
     with_frames = bool(fields & {"ip", "sym", "dso"})
+    machine = str(profile.features.get("ARCH", ""))
+    more: tuple[int, ...]
     for begin in range(0, len(order), _BLOCK):
         rows = order[begin : begin + _BLOCK]
         block = zip(
@@ -216,14 +225,16 @@ def _rows(
             if text is not None:
                 head.append(text.removesuffix("\n"))
             line = " ".join(head)
-            if with_frames:
-                if chained[event]:
-                    line += f" \n{stacks.lines(stack)}"
-                elif not tracepoint[event]:
-                    line += " " + stacks.lines(stack).strip("\t\n")
+            if with_frames and not chained[event] and not tracepoint[event]:
+                line += " " + stacks.lines(stack).strip("\t\n")
+            if details is not None:
+                line = f"{line} {detail_text(details[row], fields, machine)}".rstrip()
+            if with_frames and chained[event]:
+                line += f" \n{stacks.lines(stack)}"
             number = None if cpu == 0xFFFFFFFF else cpu
             name = profile.events[event].name
-            yield line, comm, _signed(pid), _signed(tid), number, time, name, period, address, row, stack
+            more = (row,) if details is not None else ()
+            yield line, comm, _signed(pid), _signed(tid), number, time, name, period, address, row, stack, *more
 
 
 def _losses_by_cpu(profile: Profile) -> dict[int, list[Loss]]:
