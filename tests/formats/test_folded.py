@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from linscope.analysis.collapse import ALL, CollapseOptions, collapse
 from linscope.columns.profile import Profile
 from linscope.contracts import ReadOptions
-from linscope.errors import FormatError
+from linscope.errors import FormatError, InputError
 from linscope.formats import read_profile
 from linscope.formats.folded import FOLDED, frame_text, write_folded
 from linscope.recording import EVERYTHING, Recording
@@ -94,7 +94,7 @@ def test_what_is_written_is_read(stacks: list[tuple[list[str], int]]) -> None:
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     FOLDED.detect(data)
     write(read(b"a;b 1\n" + data), ALL)
-    with contextlib.suppress(FormatError):
+    with contextlib.suppress(InputError):
         read_profile(io.BytesIO(data))
 
 
