@@ -33,6 +33,8 @@ from linscope.formats.perf_data.tracing_data import TracingData, parse_tracing_d
 from linscope.formats.perf_data.user_stacks import Spool, has_stack_dumps, unwind_user_stacks, why_not
 from linscope.symbols.objects import SearchPath
 
+_LAST_TYPE = 255  # far beyond any type of record that there is
+_IS_WANTED = np.array([number in sideband.WANTED for number in range(_LAST_TYPE + 1)])
 _COLUMNS = ("time", "cpu", "pid", "tid", "event", "weight", "stack", "address", "misc")
 
 
@@ -260,7 +262,7 @@ class PerfDataFile:
                 counts[pe.PERF_RECORD_SAMPLE] += scanned.sample_records
             for name, column in columns.items():
                 column.extend(scanned.samples[name], (item.position + scanned.consumed - begin) / max(size, 1))
-            counts.update(dict(zip(*_count(scanned.others["type"]), strict=True)))
+            counts.update(_count(scanned.others["type"]))
             self._side_records(item, latest, records)
             if len(scanned.samples["time"]):
                 latest = max(latest, int(scanned.samples["time"].max()))
@@ -283,7 +285,9 @@ class PerfDataFile:
     @staticmethod
     def _side_records(chunk: Chunk, latest: int, records: list[sideband.SideRecord]) -> None:
         others = chunk.scanned.others
-        rows = np.flatnonzero(np.isin(others["type"], list(sideband.WANTED)))
+        rows = np.flatnonzero(_IS_WANTED[np.minimum(others["type"], _LAST_TYPE)])
+        if not len(rows):
+            return
         sample_offsets = chunk.scanned.samples["offset"]
         sample_times = np.maximum.accumulate(chunk.scanned.samples["time"])
         for row in rows.tolist():
@@ -434,9 +438,12 @@ class _Growing:
         return self._values[: self._length]
 
 
-def _count(values: NDArray[np.uint32]) -> tuple[list[int], list[int]]:
-    distinct, counts = np.unique(values, return_counts=True)
-    return distinct.tolist(), counts.tolist()
+def _count(types: NDArray[np.uint32]) -> dict[int, int]:
+    """How many records there are of each type."""
+    if len(types) and int(types.max()) > _LAST_TYPE:
+        distinct, counts = np.unique(types, return_counts=True)
+        return dict(zip(distinct.tolist(), counts.tolist(), strict=True))
+    return {number: count for number, count in enumerate(np.bincount(types).tolist()) if count}
 
 
 def open_perf_data(path: str | os.PathLike[str] | BinaryIO, *, where: str = "") -> PerfDataFile:
