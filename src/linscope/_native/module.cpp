@@ -150,15 +150,15 @@ nb::object outermost_array(Input<uint32_t> parent, Input<uint32_t> label, uint32
     return array_of(outermost(parent.data(), label.data(), parent.size(), labels));
 }
 
-nb::tuple intern_pairs(Input<uint64_t> a, Input<uint32_t> b) {
+template <typename A> nb::tuple intern_pairs(Input<A> a, Input<uint32_t> b) {
     check(a.size() == b.size(), "the columns differ in length");
-    PairTable<uint64_t, uint32_t> pairs;
+    PairTable<A, uint32_t> pairs;
     std::vector<uint32_t> ids(a.size());
     // Most often both are small (a node, a CPU): then a table of all pairs needs no hash.
-    constexpr uint64_t kDense = 1 << 24;
+    constexpr uint64_t kDense = 1 << 22;
     uint64_t width = 1, height = 1;
     for (size_t i = 0; i < a.size(); i++) {
-        height = std::max(height, std::min(a.data()[i], kDense) + 1);
+        height = std::max(height, std::min<uint64_t>(a.data()[i], kDense) + 1);
         width = std::max(width, uint64_t{b.data()[i]} + 1);
     }
     std::vector<uint32_t> table(height <= kDense / width ? width * height : 0, kNoLabel);
@@ -174,8 +174,8 @@ nb::tuple intern_pairs(Input<uint64_t> a, Input<uint32_t> b) {
         }
         ids[i] = known;
     }
-    return nb::make_tuple(array_of(std::move(ids)), array_of(std::move(pairs.first)),
-                          array_of(std::move(pairs.second)));
+    auto first = array_of(std::move(pairs.first)), second = array_of(std::move(pairs.second));
+    return nb::make_tuple(array_of(std::move(ids)), first, second);
 }
 
 } // namespace
@@ -217,5 +217,5 @@ NB_MODULE(_core, m) {
     m.def("regroup", &regroup_arrays);
     m.def("totals", &totals);
     m.def("outermost", &outermost_array);
-    m.def("intern_pairs", &intern_pairs);
+    m.def("intern_pairs", &intern_pairs<uint32_t>).def("intern_pairs", &intern_pairs<uint64_t>);
 }

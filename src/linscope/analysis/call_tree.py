@@ -11,6 +11,8 @@ from linscope.analysis.frames import Labels, ResolvedFrames
 from linscope.columns.profile import Profile, Selection, Stacks
 from linscope.columns.trees import NO_LABEL, GroupedTree, intern_pairs, regroup, totals
 
+_ROWS_AT_ONCE = 1 << 16
+
 
 @dataclass
 class CallTree:
@@ -55,7 +57,9 @@ def pruned(tree: CallTree, limit: int) -> tuple[CallTree, int]:
 def add_up(index: NDArray[np.uint32], weight: NDArray[np.uint64], length: int) -> NDArray[np.int64]:
     """Exact sums of weight by index: int64[length]."""
     sums = np.zeros(length, np.int64)
-    np.add.at(sums, index.astype(np.int64), weight.view(np.int64))
+    for begin in range(0, len(index), _ROWS_AT_ONCE):  # what is converted stays small
+        part = slice(begin, begin + _ROWS_AT_ONCE)
+        np.add.at(sums, index[part], weight[part].view(np.int64))
     return sums
 
 
@@ -83,7 +87,7 @@ def build_call_tree(
     leaf = profile.samples.stack[rows]
     if leaf_of is not None:
         leaf = leaf_of[leaf]
-    pair, pair_leaf, pair_group = intern_pairs(leaf.astype(np.uint64), group[rows])
+    pair, pair_leaf, pair_group = intern_pairs(leaf, group[rows])
     tree, node_of_pair = regroup(stacks.parent, label, pair_leaf.astype(np.uint32), pair_group)
     node = node_of_pair[pair]
     return CallTree(tree, add_up(node, weight[rows], len(tree.parent)), labels, extra, inside), node

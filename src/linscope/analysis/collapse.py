@@ -89,7 +89,7 @@ def _tasks(
         comms, pids = (comm_and_pid >> np.uint64(32)).tolist(), (comm_and_pid & np.uint64(_NO_NUMBER)).tolist()
         ends = [f"-{_number(p)}/{_number(t)}" for p, t in zip(pids, tid.tolist(), strict=True)]
     elif options.pid:
-        pair, comm, pid = intern_pairs(samples.comm.astype(np.uint64), samples.pid)
+        pair, comm, pid = intern_pairs(samples.comm, samples.pid)
         comms, ends = comm.tolist(), [f"-{_number(p)}" for p in pid.tolist()]
     else:
         pair, comms, ends = samples.comm, list(range(len(profile.comms))), [""] * len(profile.comms)

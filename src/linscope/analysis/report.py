@@ -93,7 +93,7 @@ def entries_of(
     if frame_level and len(entry.of_label):
         label[code] = entry.of_label[tree.tree.label[code]]
     grouped = GroupedTree(tree.tree.parent, label, tree.tree.group)
-    pair, pair_group, pair_label = intern_pairs(tree.tree.group.astype(np.uint64), label)
+    pair, pair_group, pair_label = intern_pairs(tree.tree.group, label)
     used = np.zeros(count, np.bool_)
     if frame_level:
         used = code

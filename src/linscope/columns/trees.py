@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +109,8 @@ def distinct(column: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np
 
 
 def intern_pairs(
-    a: NDArray[np.uint64], b: NDArray[np.uint32]
-) -> tuple[NDArray[np.uint32], NDArray[np.uint64], NDArray[np.uint32]]:
-    """(number of each pair, the distinct pairs' a, and b), in order of first appearance."""
-    return _core.intern_pairs(np.ascontiguousarray(a, np.uint64), np.ascontiguousarray(b, np.uint32))
+    a: NDArray[Any], b: NDArray[np.uint32]
+) -> tuple[NDArray[np.uint32], NDArray[Any], NDArray[np.uint32]]:
+    """(number of each pair, the distinct pairs' a, and b), in order of first appearance; a: of 32 or 64 bits."""
+    kind = np.uint32 if a.dtype.itemsize <= 4 else np.uint64
+    return _core.intern_pairs(np.ascontiguousarray(a, kind), np.ascontiguousarray(b, np.uint32))

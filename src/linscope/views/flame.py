@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linscope.abi import perf_event as pe
-from linscope.analysis.call_tree import CallTree
+from linscope.analysis.call_tree import CallTree, add_up
 from linscope.analysis.frames import NOWHERE, UNKNOWN, Labels
 from linscope.binfmt.perf_records import KIND_MODE
 from linscope.columns.profile import Profile, Selection
@@ -104,7 +104,7 @@ def splits_of(
 ) -> dict[str, Split]:
     """The tree's weights by process, thread and CPU.  node: of each sample that rows selects."""
     samples, comms = profile.samples, profile.comms
-    weights = weight[rows].view(np.int64)
+    weights = weight[rows]
     comm = samples.comm[rows]
     tids, thread = distinct(samples.tid[rows])
     pids, process = distinct(samples.pid[rows])
@@ -125,12 +125,10 @@ def splits_of(
     for title, (label, texts) in made.items():
         if len(texts) < 2 or (title == "thread" and len(texts) == len(pids)):  # one thread each: as by process
             continue
-        pair, pair_node, pair_label = intern_pairs(node.astype(np.uint64), label)
+        pair, pair_node, pair_label = intern_pairs(node, label)
         if len(pair_node) > _MAX_SPLIT_ROWS:
             continue
-        sums = np.zeros(len(pair_node), np.int64)
-        np.add.at(sums, pair, weights)
-        splits[title] = Split(texts, pair_node.astype(np.uint32), pair_label, sums)
+        splits[title] = Split(texts, pair_node, pair_label, add_up(pair, weights, len(pair_node)))
     return splits
 
 

@@ -402,11 +402,11 @@ class PerfDataFile:
             frame[frame == NO_LABEL] = len(place)
             stacks = Stacks(raw.parent, frame)
             return stacks, Frames(frame_space, raw.address[place], raw.kind[place]), raw_leaf
-        pair, leaf, leaf_space = intern_pairs(raw_leaf.astype(np.uint64), space)
+        pair, leaf, leaf_space = intern_pairs(raw_leaf, space)
         tree, leaf_node = regroup(raw.parent, raw.place, leaf.astype(np.uint32), leaf_space)
         node_place = np.where(tree.is_group, 0, tree.label)
         node_space = np.where(kernel[node_place], np.uint32(KERNEL_SPACE), tree.group)
-        frame, wide_place, frame_space = intern_pairs(node_place.astype(np.uint64), node_space)
+        frame, wide_place, frame_space = intern_pairs(node_place, node_space)
         place = wide_place.astype(np.uint32)
         frame[tree.is_group] = len(place)  # nodes that stand for an address space
         stacks = Stacks(tree.parent, frame)
