@@ -40,7 +40,7 @@ def find_tracefs() -> str:
     if private:
         return private
     raise PermissionDenied(
-        "tracefs is not mounted", where=MOUNT_POINT, next_step=f"sudo mount -t tracefs tracefs {MOUNT_POINT}"
+        "tracefs is not mounted", where=MOUNT_POINT, next_step=f"run as root, or: sudo mount -t tracefs tracefs {MOUNT_POINT}"
     )
 
 
