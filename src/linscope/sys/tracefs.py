@@ -39,9 +39,8 @@ def find_tracefs() -> str:
     private = _private_mount() if os.geteuid() == 0 else ""
     if private:
         return private
-    raise PermissionDenied(
-        "tracefs is not mounted", where=MOUNT_POINT, next_step=f"run as root, or: sudo mount -t tracefs tracefs {MOUNT_POINT}"
-    )
+    next_step = f"run as root, or: sudo mount -t tracefs tracefs {MOUNT_POINT}"
+    raise PermissionDenied("tracefs is not mounted", where=MOUNT_POINT, next_step=next_step)
 
 
 @functools.cache
