@@ -50,11 +50,3 @@ def format_duration(duration_ns: float) -> str:
         if abs(duration_ns) >= scale:
             return f"{duration_ns / scale:.2f} {unit}"
     return f"{duration_ns:.0f} ns"
-
-
-def format_count(count: float) -> str:
-    """ "1.2M" of a count; exact below 10,000."""
-    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(count) >= scale and abs(count) >= 10_000:
-            return f"{count / scale:.1f}{unit}"
-    return f"{count:.0f}"

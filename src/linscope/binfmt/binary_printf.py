@@ -14,7 +14,6 @@ from linscope.binfmt.print_code import PrintContext, RowPrinter, compile_templat
 from linscope.binfmt.printf import SPECIFICATION
 from linscope.errors import FormatError
 
-NAMES = frozenset(("bprint", "bputs"))
 _COLUMNS = {"bprint": ("ip", "fmt", "buf"), "bputs": ("ip", "str")}
 _STRING = -1  # in place of a size
 

@@ -9,7 +9,6 @@ from linscope.picture.flame_graph import FlameGraph, Kind
 from linscope.render._format import clean, format_share, format_weight
 
 _ROW = 17  # pixels from one level to the next
-_TEXT = 11  # font size, pixels
 _LETTER = 6.4  # mean width of a letter of that size, rounded up so that cut text stays in its frame
 _MARGIN = 12
 _MIN_WIDTH = 0.1  # pixels; narrower frames are left out

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from linscope.abi import perf_event as pe
 from linscope.analysis.frames import ResolvedFrames
-from linscope.binfmt.perf_records import KIND_EXACT
+from linscope.binfmt.perf_records import KIND_EXACT, NO_CPU
 from linscope.columns.profile import Loss, Profile
 from linscope.errors import UnknownNameError
 from linscope.formats.perf_data.details import SampleDetails
@@ -212,7 +212,7 @@ def _rows(
                     head.append(f"{_signed(pid):7}/{_signed(tid):<7}" if "tid" in fields else f"{_signed(pid):7}")
                 elif "tid" in fields:
                     head.append(f"{_signed(tid):7}")
-                if "cpu" in fields and cpu != 0xFFFFFFFF:
+                if "cpu" in fields and cpu != NO_CPU:
                     head.append(f"[{cpu:03d}]")
                 if "time" in fields:
                     head.append(f"{time // 10**9:5d}.{time % 10**9 // 1000:06d}:")
@@ -231,7 +231,7 @@ def _rows(
                 line = f"{line} {detail_text(details[row], fields, machine)}".rstrip()
             if with_frames and chained[event]:
                 line += f" \n{stacks.lines(stack)}"
-            number = None if cpu == 0xFFFFFFFF else cpu
+            number = None if cpu == NO_CPU else cpu
             name = profile.events[event].name
             more = (row,) if details is not None else ()
             yield line, comm, _signed(pid), _signed(tid), number, time, name, period, address, row, stack, *more
