@@ -13,5 +13,6 @@ COMMANDS = Table(
         "script": Entry("linscope.commands.script:SCRIPT", "every event of a recording, one by one, in time order"),
         "flame": Entry("linscope.commands.flame:FLAME", "where the time went, as a flame graph (HTML, SVG, text)"),
         "export": Entry("linscope.commands.export:EXPORT", "write a recording in another format"),
+        "lab": Entry("linscope.commands.lab:LAB", "run a command in a disposable kernel with this machine's files"),
     },
 )

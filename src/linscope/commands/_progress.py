@@ -19,17 +19,26 @@ def progress_of(path: Any, what: str) -> Iterator[Callable[[int], Any] | None]:
         yield None
         return
     total = max(1, os.path.getsize(path))
+    with progress_bar(what) as tell:
+        yield lambda done: tell(done / total)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[float], None]]:
+    """A function to be told the part that is done, 0 to 1; it draws nothing when nobody watches."""
+    watched = sys.stderr.isatty()
     begin = time.monotonic()
     shown = False
 
-    def tell(done: int) -> None:
+    def tell(part: float) -> None:
         nonlocal shown
-        if time.monotonic() - begin < 1 and not shown:
+        if not watched or (time.monotonic() - begin < 1 and not shown):
             return
         shown = True
-        filled = min(_WIDTH, done * _WIDTH // total)
+        part = min(part, 1.0)
+        filled = int(part * _WIDTH)
         bar = "█" * filled + "░" * (_WIDTH - filled)
-        sys.stderr.write(f"\r{what} {bar} {min(100, done * 100 // total):3d}%")
+        sys.stderr.write(f"\r{what} {bar} {part:4.0%}")
         sys.stderr.flush()
 
     try:

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linscope.symbols.table import SymbolTable
+from linscope.sys.folders import cache_folder
 
 _MAGIC = b"linscope symbols 2\0\0\0\0\0\0"
 # magic, symbols, string bytes, suffix bytes, one number of the maker, CRC of suffixes and arrays, CRC of the
@@ -29,13 +30,6 @@ _MAGIC = b"linscope symbols 2\0\0\0\0\0\0"
 _HEADER = struct.Struct("<24sQQQqII")
 _ARRAYS = (("starts", "<u8"), ("ends", "<u8"), ("names", "<u8"), ("same_as", "<i4"), ("suffix_ids", "u1"))
 _MAX_ENTRY = 256 << 20
-
-
-def default_folder() -> Path:
-    """$XDG_CACHE_HOME/linscope/symbols, in ~/.cache when unset (XDG Base Directory Specification)."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(base) if base.startswith("/") else Path("~/.cache").expanduser()
-    return root / "linscope" / "symbols"
 
 
 def fingerprint(*parts: object) -> str:
@@ -53,8 +47,8 @@ class SymbolCache:
     """Tables by name; a name is a build-id (or "none"), a dash and a fingerprint."""
 
     def __init__(self, folder: Path | None = None, *, limit_bytes: int = 512 << 20) -> None:
-        """folder: None for default_folder().  limit_bytes: what all files together may take."""
-        self.folder = folder or default_folder()
+        """folder: None for "symbols" in sys.folders.cache_folder().  limit_bytes: what all files together may take."""
+        self.folder = folder or Path(cache_folder("symbols"))
         self.limit_bytes = limit_bytes
 
     def __repr__(self) -> str:

@@ -1,0 +1,47 @@
+"""The first files of a guest: an initramfs with busybox, the modules it needs, and two scripts of ours.
+
+Source of the archive's form: Documentation/driver-api/early-userspace/buffer-format.rst ("newc").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+# In the order of their dependencies; a kernel that has one built in has no such file.
+MODULES = (
+    "virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_console",
+    "virtio_blk", "qemu_fw_cfg", "fuse", "virtiofs", "netfs", "fscache", "9pnet", "9pnet_virtio", "9p", "overlay",
+)  # fmt: skip
+_FILE, _FOLDER, _DEVICE = 0o100000, 0o040000, 0o020000
+
+
+def _entry(number: int, name: str, mode: int, content: bytes = b"", device: tuple[int, int] = (0, 0)) -> bytes:
+    """One member: header, name, content, each padded to four bytes."""
+    fields = (number, mode, 0, 0, 1, 0, len(content), 0, 0, *device, len(name) + 1, 0)
+    head = b"070701" + b"".join(b"%08X" % field for field in fields) + name.encode() + b"\0"
+    head += bytes(-len(head) % 4)
+    return head + content + bytes(-len(content) % 4)
+
+
+def build_archive(files: Mapping[str, tuple[int, bytes]]) -> bytes:
+    """An uncompressed newc archive.  files: path without leading slash -> (permission bits, content)."""
+    folders = sorted({str(parent) for path in files for parent in Path(path).parents} - {"."})
+    members = [(name, _FOLDER | 0o755, b"", (0, 0)) for name in folders]
+    members += [(name, _FILE | mode, content, (0, 0)) for name, (mode, content) in files.items()]
+    members += [("dev", _FOLDER | 0o755, b"", (0, 0)), ("dev/console", _DEVICE | 0o600, b"", (5, 1))]
+    parts = [_entry(at, *member) for at, member in enumerate(members, 1)]
+    return b"".join([*parts, _entry(0, "TRAILER!!!", 0)])
+
+
+def build_initramfs(busybox: Path, modules: Iterable[Path]) -> bytes:
+    """The archive for these modules, which /init inserts in the order given.  Raises OSError."""
+    here = Path(__file__).parent
+    files: dict[str, tuple[int, bytes]] = {
+        "bin/busybox": (0o755, busybox.read_bytes()),
+        "init": (0o755, (here / "init.sh").read_bytes()),
+        "agent": (0o755, (here / "agent.sh").read_bytes()),
+    }
+    for at, path in enumerate(modules):
+        files[f"modules/{at:02d}-{path.name}"] = (0o644, path.read_bytes())
+    return build_archive(files)
