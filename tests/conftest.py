@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
 # Tools of Debian that tests compare with; a machine where apt can install them has no excuse.
-REQUIRED_IN_CI = ("perf", "chromium", "readelf", "node", "trace-cmd")
+REQUIRED_IN_CI = ("perf", "chromium", "readelf", "node", "trace-cmd", "bpftool", "pahole")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
