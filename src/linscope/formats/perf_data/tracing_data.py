@@ -10,7 +10,9 @@ u64 size + saved cmdlines.
 from __future__ import annotations
 
 import mmap
+import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from linscope.binfmt.event_format import EventFormat, parse_format, parse_printk_formats
@@ -18,6 +20,42 @@ from linscope.binfmt.print_code import PrintContext
 from linscope.errors import FormatError
 
 _MAGIC = b"\x17\x08\x44tracing"
+_ID = re.compile(r"^ID:\s*(\d+)\s*$", re.MULTILINE)
+
+
+class EventFormats:
+    """The formats of a recording by event id: those that are asked for are parsed, a recording has 2,500."""
+
+    def __init__(self) -> None:
+        self._texts: dict[int, tuple[str, str]] = {}  # system, text
+        self._parsed: dict[int, EventFormat | None] = {}
+
+    def add(self, system: str, text: str) -> None:
+        """Take the text of a format file; what is none is passed over."""
+        found = _ID.search(text)
+        if found is not None:
+            self._texts[int(found[1])] = system, text
+            self._parsed.pop(int(found[1]), None)
+
+    def get(self, number: int) -> EventFormat | None:
+        """The format of that id, None without one."""
+        if number not in self._parsed and number in self._texts:
+            system, text = self._texts[number]
+            self._parsed[number] = parse_format(text, system)
+        return self._parsed.get(number)
+
+    def values(self) -> Iterator[EventFormat]:
+        """All of them, parsed."""
+        for number in self._texts:
+            if (form := self.get(number)) is not None:
+                yield form
+
+    def texts(self) -> dict[str, list[str]]:
+        """The texts as they were, by system."""
+        found: dict[str, list[str]] = {}
+        for system, text in self._texts.values():
+            found.setdefault(system, []).append(text)
+        return found
 
 
 @dataclass
@@ -27,9 +65,10 @@ class TracingData:
     big_endian: bool = False
     long_size: int = 8
     page_size: int = 4096
-    events: dict[int, EventFormat] = field(default_factory=dict)
+    events: EventFormats = field(default_factory=EventFormats)
     printk_formats: str = ""
     header_page: str = ""  # the format of a ring buffer's page
+    header_event: str = ""
     kallsyms: str = ""
     end: int = 0  # of what was understood, in the section
 
@@ -89,13 +128,13 @@ def parse_tracing_data(data: bytes | mmap.mmap, *, offset: int) -> TracingData:
     blob.take(len(b"header_page\0"))
     tracing.header_page = blob.text()
     blob.take(len(b"header_event\0"))
-    blob.text()
+    tracing.header_event = blob.text()
     for _ in range(blob.number("I")):
-        add_event(tracing, blob.text(), "ftrace")
+        tracing.events.add("ftrace", blob.text())
     for _ in range(blob.number("I")):
         system = blob.string()
         for _ in range(blob.number("I")):
-            add_event(tracing, blob.text(), system)
+            tracing.events.add(system, blob.text())
     try:
         tracing.kallsyms = blob.text("I")
         tracing.printk_formats = blob.text("I")
@@ -104,9 +143,3 @@ def parse_tracing_data(data: bytes | mmap.mmap, *, offset: int) -> TracingData:
     tracing.end = blob.at
     return tracing
 
-
-def add_event(tracing: TracingData, text: str, system: str) -> None:
-    """Take the text of a format file."""
-    parsed = parse_format(text, system)
-    if parsed is not None:
-        tracing.events[parsed.id] = parsed

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import struct
 import sys
+from collections.abc import Iterable
 
 from linscope.sys.tracefs import read_bytes
 
@@ -23,24 +24,31 @@ def tracing_data(tracefs: str, tracepoints: list[tuple[str, str]]) -> bytes:
     ]
     for name in ("header_page", "header_event"):
         parts += [name.encode() + b"\0", _file(f"{tracefs}/events/{name}")]
-    by_system: dict[str, list[str]] = {}
-    for system, name in dict.fromkeys(tracepoints):
-        by_system.setdefault(system, []).append(name)
+    by_system = format_texts(tracefs, tracepoints)
     own = by_system.pop("ftrace", [])
     parts.append(struct.pack("=I", len(own)))
-    parts += [_file(f"{tracefs}/events/ftrace/{name}/format") for name in own]
+    parts += map(_sized, own)
     parts.append(struct.pack("=I", len(by_system)))
-    for system, names in by_system.items():
-        parts.append(system.encode() + b"\0" + struct.pack("=I", len(names)))
-        parts += [_file(f"{tracefs}/events/{system}/{name}/format") for name in names]
+    for system, texts in by_system.items():
+        parts.append(system.encode() + b"\0" + struct.pack("=I", len(texts)))
+        parts += map(_sized, texts)
     parts.append(struct.pack("=I", 0))  # kallsyms: readers take the kernel's symbols from elsewhere
-    printk = _read(f"{tracefs}/printk_formats")
+    printk = read_if_allowed(f"{tracefs}/printk_formats")
     parts.append(struct.pack("=I", len(printk)) + printk)
     parts.append(_file(f"{tracefs}/saved_cmdlines"))
     return b"".join(parts)
 
 
-def _read(path: str) -> bytes:
+def format_texts(tracefs: str, tracepoints: Iterable[tuple[str, str]]) -> dict[str, list[bytes]]:
+    """The format files of these (system, name) pairs by system; b"" for those that this user may not read."""
+    by_system: dict[str, list[bytes]] = {}
+    for system, name in dict.fromkeys(tracepoints):
+        by_system.setdefault(system, []).append(read_if_allowed(f"{tracefs}/events/{system}/{name}/format"))
+    return by_system
+
+
+def read_if_allowed(path: str) -> bytes:
+    """The content of a kernel file; b"" when it is not there or this user may not read it."""
     try:
         return read_bytes(path)
     except OSError:
@@ -48,6 +56,9 @@ def _read(path: str) -> bytes:
 
 
 def _file(path: str) -> bytes:
+    return _sized(read_if_allowed(path))
+
+
+def _sized(content: bytes) -> bytes:
     """u64 size, then the content."""
-    content = _read(path)
     return struct.pack("=Q", len(content)) + content

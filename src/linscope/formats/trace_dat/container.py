@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from linscope.errors import FormatError, UnsupportedError
-from linscope.formats.perf_data.tracing_data import Blob, TracingData, add_event, parse_tracing_data
+from linscope.formats.perf_data.tracing_data import Blob, TracingData, parse_tracing_data
 
 MAGIC = b"\x17\x08\x44tracing"
 _COMPRESSED = 1  # flag of a section
@@ -229,14 +229,16 @@ class _Version7:
         if what == "header":
             inner.string()
             tracing.header_page = inner.text()
+            inner.string()
+            tracing.header_event = inner.text()
         elif what == "ftrace events":
             for _ in range(inner.number("I")):
-                add_event(tracing, inner.text(), "ftrace")
+                tracing.events.add("ftrace", inner.text())
         elif what == "events":
             for _ in range(inner.number("I")):
                 system = inner.string()
                 for _ in range(inner.number("I")):
-                    add_event(tracing, inner.text(), system)
+                    tracing.events.add(system, inner.text())
         elif what == "kallsyms":
             tracing.kallsyms = inner.text("I")
         elif what == "printk":
