@@ -13,7 +13,6 @@ import struct
 import sys
 import time
 from collections.abc import Sequence
-from types import FrameType
 
 from linscope.abi import perf_event as pe
 from linscope.abi import perf_file as pf
@@ -29,6 +28,7 @@ from linscope.session.configure import (
 )
 from linscope.session.options import RecordOptions, RecordResult
 from linscope.session.rings import Compressor, RingSet, ring_bytes
+from linscope.session.stop import Stop
 from linscope.session.workload import Workload, python_environment
 from linscope.sources.events import Catalog, Event, parse_events
 from linscope.sys import perf_event_open as sys_perf
@@ -82,31 +82,6 @@ def _check(command: Sequence[str] | None, options: RecordOptions) -> None:
         raise UsageError("a process and the whole system exclude each other", next_step="give -p or -a")
 
 
-class _Stop:
-    """SIGINT, SIGTERM and a closed terminal as readable bytes; the handlers that were there come back on close."""
-
-    def __init__(self) -> None:
-        self.read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self.signal = 0
-        self._old: dict[int, object] = {}
-        try:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-                    self._old[number] = signal.signal(number, self._take)
-        except ValueError:
-            pass  # not the main thread: the caller's own handling stays
-
-    def _take(self, number: int, frame: FrameType | None) -> None:
-        self.signal = number
-        os.write(self._write_fd, b"!")
-
-    def close(self) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-        os.close(self.read_fd)
-        os.close(self._write_fd)
-
-
 class _Recorder:
     """One recording, from open to close."""
 
@@ -134,7 +109,7 @@ class _Recorder:
         self.full = False
         self.ended_on_request = False  # by --duration or --max-size
         self.total_written = 0
-        self.stop = _Stop()
+        self.stop = Stop()
 
     # -- opening
 

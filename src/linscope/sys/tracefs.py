@@ -79,3 +79,12 @@ def read_bytes(path: str) -> bytes:
         return b"".join(parts)
     finally:
         os.close(fd)
+
+
+def write_text(path: str, text: str, *, truncate: bool = False) -> None:
+    """Give a kernel file one write(2); truncate: empty it first, as a shell's > does.  Raises OSError."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | (os.O_TRUNC if truncate else 0))
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
