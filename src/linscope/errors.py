@@ -2,7 +2,8 @@
 
 LinscopeError                what was tried, and why it cannot be
 |-- UsageError               the command line or an argument is wrong                (exit 2)
-|   `-- UnknownNameError     no such event, field, command; offers the nearest names
+|   |-- UnknownNameError     no such event, field, command; offers the nearest names
+|   `-- ExpressionError      a text that a person wrote is wrong at one place; shows it with a caret
 |-- InputError               a file or stream is not what it should be; carries the offset
 |   |-- FormatError          damaged, truncated or not this format
 |   `-- UnsupportedError     intact, but of a kind that we do not read
@@ -58,6 +59,22 @@ class UnknownNameError(UsageError):
         self.near = difflib.get_close_matches(name, list(known), n=3)
         why = f"did you mean {' or '.join(self.near)}?" if self.near else ""
         super().__init__(f"no {kind} named {name!r}", why=why, next_step=next_step)
+
+
+class ExpressionError(UsageError):
+    """A text that a person wrote (a probe, a query) is wrong at one place; ``str()`` shows it with a caret."""
+
+    def __init__(self, what: str, *, text: str, position: int, why: str = "", next_step: str = "") -> None:
+        """text: the whole of what was written; position: the character of it that is wrong, from 0."""
+        self.text = text
+        self.position = position
+        super().__init__(what, why=why, next_step=next_step)
+
+    def __str__(self) -> str:
+        before, _, rest = self.text[: self.position].rpartition("\n")
+        line = self.text[len(before) + 1 if before else 0 :].partition("\n")[0]
+        head, try_, tail = super().__str__().partition("\n  try: ")
+        return f"{head}\n  {line}\n  {' ' * len(rest)}^{try_}{tail}"
 
 
 class InputError(LinscopeError):
