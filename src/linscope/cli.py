@@ -93,7 +93,7 @@ def _run(arguments: list[str]) -> int:
     result = command.run(parsed)
     if result is None or isinstance(result, int):
         return result or 0
-    _write(result, parsed if command.formats else None)
+    _write(result, parsed if "format" in parsed else None)
     return result.exit_code() if result.exit_code else 0
 
 

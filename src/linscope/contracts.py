@@ -17,7 +17,7 @@ class Command(Protocol):
 
     summary: str  # as in the table
     examples: tuple[str, ...]  # two or more real command lines, shown by --help
-    formats: bool  # True: the command prints rows and gets -f text|json|csv, --json and -o
+    formats: bool  # True: the command prints rows and gets -f text|json|csv, --json and -o (unless it declares them)
     splits: bool  # True: the words behind -- are a program to run; run() finds them in arguments.command
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:

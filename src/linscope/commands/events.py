@@ -79,6 +79,8 @@ class Events:
             return event_details(arguments.names)
         if arguments.action == "record":
             return _record(arguments)
+        if arguments.action == "restore":
+            return _restore(arguments)
         raise UsageError("not yet")
 
 
@@ -142,6 +144,24 @@ def _record(arguments: argparse.Namespace) -> int:
     if arguments.quiet:
         return 130 if result.interrupted else result.exit_status
     return report_trace(result, "events record")
+
+
+def _restore(arguments: argparse.Namespace) -> int:
+    """Make a trace.dat of what a killed recorder left, and remove that."""
+    import shutil
+
+    from linscope.formats.trace_dat.parts import salvage_trace_dat
+
+    if len(arguments.names) != 1:
+        raise UsageError("restore which folder?", next_step="linscope events restore trace.dat.parts")
+    folder = arguments.names[0].rstrip("/")
+    output = arguments.output or folder.removesuffix(".parts")
+    if output == folder:
+        raise UsageError("where to?", next_step="-o trace.dat")
+    size = salvage_trace_dat(folder, output, version=arguments.file_version, compression=arguments.compress)
+    shutil.rmtree(folder)
+    print(f"linscope events restore: {format_bytes(size)} to {output}", file=sys.stderr)
+    return 0
 
 
 EVENTS = Events()

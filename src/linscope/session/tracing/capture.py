@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+from collections.abc import Mapping
 
 from linscope.errors import OutputError
 from linscope.session.tracing.instance import TraceInstance
@@ -87,15 +88,15 @@ class CpuCapture:
 class Capture:
     """All CPUs of a buffer."""
 
-    def __init__(self, buffer: TraceInstance, folder: str, cpus: list[int]) -> None:
-        """folder: where the files grow.  Raises OSError."""
-        self.page_size = sub_buffer_size(buffer)
+    def __init__(self, instance: TraceInstance, cpus: Mapping[int, str]) -> None:
+        """cpus: where the pages of each CPU go.  Raises OSError."""
+        self.page_size = sub_buffer_size(instance)
         self.cpus: list[CpuCapture] = []
         self.poll = select.poll()
         self._by_raw: dict[int, CpuCapture] = {}
-        for cpu in cpus:
-            raw = f"{buffer.path}/per_cpu/cpu{cpu}/trace_pipe_raw"
-            one = CpuCapture(cpu, raw, f"{folder}/cpu{cpu}", self.page_size)
+        for cpu, path in cpus.items():
+            raw = f"{instance.path}/per_cpu/cpu{cpu}/trace_pipe_raw"
+            one = CpuCapture(cpu, raw, path, self.page_size)
             self.cpus.append(one)
             self._by_raw[one.raw] = one
             self.poll.register(one.raw, select.POLLIN)
@@ -134,8 +135,8 @@ class Capture:
         return sum(one.bytes_written for one in self.cpus)
 
 
-def sub_buffer_size(buffer: TraceInstance) -> int:
+def sub_buffer_size(instance: TraceInstance) -> int:
     """Bytes of a page of the ring: more than the machine's where buffer_subbuf_size_kb says so (v6.8)."""
-    if buffer.has("buffer_subbuf_size_kb"):
-        return int(buffer.read("buffer_subbuf_size_kb")) << 10
+    if instance.has("buffer_subbuf_size_kb"):
+        return int(instance.read("buffer_subbuf_size_kb")) << 10
     return os.sysconf("SC_PAGE_SIZE")

@@ -9,26 +9,39 @@ import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from linscope.errors import LinscopeError, NotInKernel, PermissionDenied, SystemCallError, UnknownNameError
 from linscope.session.journal import Journal, clean
 from linscope.sys.tracefs import find_tracefs, read_text, write_text
 
-_NOTHING_SET = "####"  # how a filter file says that it is empty
-_NEEDS = {
-    "function": "CONFIG_FUNCTION_TRACER",
-    "function_graph": "CONFIG_FUNCTION_GRAPH_TRACER",
-    "irqsoff": "CONFIG_IRQSOFF_TRACER",
-    "preemptoff": "CONFIG_PREEMPT_TRACER",
-    "preemptirqsoff": "CONFIG_IRQSOFF_TRACER and CONFIG_PREEMPT_TRACER",
-    "wakeup": "CONFIG_SCHED_TRACER",
-    "wakeup_rt": "CONFIG_SCHED_TRACER",
-    "wakeup_dl": "CONFIG_SCHED_TRACER",
-    "hwlat": "CONFIG_HWLAT_TRACER",
-    "osnoise": "CONFIG_OSNOISE_TRACER",
-    "timerlat": "CONFIG_TIMERLAT_TRACER",
-    "blk": "CONFIG_BLK_DEV_IO_TRACE",
-    "mmiotrace": "CONFIG_MMIOTRACE",
+_NOTHING_SET = ("####", "no pid")  # how a filter file says that it is empty
+
+
+class Tracer(NamedTuple):
+    """What people want to know of one of the kernel's tracers."""
+
+    summary: str
+    option: str  # CONFIG_ of the kernel
+    latency: bool = False  # keeps the one longest latency, as text in the file ``trace``
+
+
+TRACERS = {
+    "function": Tracer("every function that is called, and from where", "CONFIG_FUNCTION_TRACER"),
+    "function_graph": Tracer("calls with their durations, as a tree", "CONFIG_FUNCTION_GRAPH_TRACER"),
+    "irqsoff": Tracer("the longest time with interrupts off", "CONFIG_IRQSOFF_TRACER", True),
+    "preemptoff": Tracer("the longest time without preemption", "CONFIG_PREEMPT_TRACER", True),
+    "preemptirqsoff": Tracer(
+        "the longest time with either off", "CONFIG_IRQSOFF_TRACER and CONFIG_PREEMPT_TRACER", True
+    ),
+    "wakeup": Tracer("the longest way from wakeup to running, any task", "CONFIG_SCHED_TRACER", True),
+    "wakeup_rt": Tracer("the longest way from wakeup to running, real-time tasks", "CONFIG_SCHED_TRACER", True),
+    "wakeup_dl": Tracer("the longest way from wakeup to running, deadline tasks", "CONFIG_SCHED_TRACER", True),
+    "hwlat": Tracer("time that firmware takes from the kernel (SMI)", "CONFIG_HWLAT_TRACER"),
+    "osnoise": Tracer("what keeps a busy loop from its CPU", "CONFIG_OSNOISE_TRACER"),
+    "timerlat": Tracer("latency of a timer's interrupt and of its thread", "CONFIG_TIMERLAT_TRACER"),
+    "blk": Tracer("requests of block devices", "CONFIG_BLK_DEV_IO_TRACE"),
+    "mmiotrace": Tracer("accesses of drivers to their devices' memory", "CONFIG_MMIOTRACE"),
 }
 _FILES_NEED = {
     "snapshot": "CONFIG_TRACER_SNAPSHOT",
@@ -58,9 +71,21 @@ def open_tracefs() -> str:
     return tracefs
 
 
-def need_tracer(name: str) -> NotInKernel:
-    """The error for a tracer that the running kernel does not have."""
-    return NotInKernel(f"the running kernel has no tracer {name}", why=f"{_NEEDS.get(name, 'its option')} is not set")
+def missing_option(name: str) -> str:
+    """The CONFIG_ symbols that would give the kernel this tracer; "its option" of one that we do not know."""
+    return TRACERS[name].option if name in TRACERS else "its option"
+
+
+def is_latency_tracer(name: str) -> bool:
+    """True for a tracer that keeps only the longest latency."""
+    return name in TRACERS and TRACERS[name].latency
+
+
+def need_tracer(name: str, available: Iterable[str]) -> NotInKernel | UnknownNameError:
+    """The error for a tracer that the running kernel does not have, or that does not exist."""
+    if name not in TRACERS:
+        return UnknownNameError("tracer", name, [*TRACERS, *available], next_step="linscope ftrace list")
+    return NotInKernel(f"the running kernel has no tracer {name}", why=f"{missing_option(name)} is not set")
 
 
 class TraceInstance:
@@ -72,6 +97,8 @@ class TraceInstance:
         self.tracefs = tracefs
         self.name = name
         self.path = f"{tracefs}/instances/{name}" if name else tracefs
+        self.values: dict[str, str] = {}  # of shared knobs as they were before anything began
+        self._noted: set[str] = set()  # lists whose old lines are in the journal
         if name:
             journal.add("rmdir", f"instances/{name}")
             # A tracer and events that run would keep it busy; what was added last is undone first.
@@ -112,23 +139,31 @@ class TraceInstance:
         except OSError as error:
             raise self._refused(f"read {file}", error, file) from None
 
+    def _place(self, file: str) -> tuple[str, bool]:
+        """(path of a knob, whether others share it): what a private instance lacks exists once, for all."""
+        if self.name and self.has(file):
+            return f"{self.path}/{file}", False
+        return f"{self.tracefs}/{file}", True
+
     def write(self, file: str, text: str) -> None:
-        """Set a knob that holds one value; the top-level one's old value is noted first.
+        """Set a knob that holds one value; a shared one's old value is noted first.
 
         Raises SystemCallError, NotInKernel.
         """
-        if not self.name:
-            was = self.read(file)
-            if was == text:
-                return
-            if file == "trace_clock":
-                was = was[was.index("[") + 1 : was.index("]")]
-            self.journal.add("write", file, text=was.partition(" ")[0])
+        path, shared = self._place(file)
         try:
-            write_text(f"{self.path}/{file}", text)
+            if shared:
+                was = self.values.pop(file, None) or knob_value(file, read_text(path))
+                if was == text:
+                    return
+                self.journal.add("write", file, text=was)
+            try:
+                write_text(path, text)
+            except OSError:
+                if shared:
+                    self.journal.forget()
+                raise
         except OSError as error:
-            if not self.name:
-                self.journal.forget()
             raise self._refused(f"write {text!r} to {file}", error, file) from None
 
     def write_lines(self, file: str, lines: Iterable[str], *, add: bool = False) -> None:
@@ -136,11 +171,12 @@ class TraceInstance:
 
         Raises SystemCallError, NotInKernel.
         """
-        path = f"{self.path}/{file}"
-        if not self.name:
-            was = [line for line in self.read(file).splitlines() if line and not line.startswith(_NOTHING_SET)]
-            self.journal.add("write", file, lines=was, truncate=True)
+        path, shared = self._place(file)
         try:
+            if shared and file not in self._noted:
+                was = [line for line in read_text(path).splitlines() if not line.startswith(_NOTHING_SET)]
+                self.journal.add("write", file, lines=was, truncate=True)
+                self._noted.add(file)
             if not add:
                 write_text(path, "", truncate=True)
             for line in lines:
@@ -159,9 +195,7 @@ class TraceInstance:
         """Choose the tracer.  Raises NotInKernel, SystemCallError."""
         available = self.read("available_tracers").split()
         if name not in available:
-            if name in _NEEDS:
-                raise need_tracer(name)
-            raise UnknownNameError("tracer", name, available)
+            raise need_tracer(name, available)
         self.write("current_tracer", name)
 
     def set_clock(self, name: str) -> None:
@@ -197,6 +231,15 @@ class TraceInstance:
         if number in (errno.EACCES, errno.EPERM):
             return PermissionDenied(f"cannot {what}", errno=number, where=self.path, next_step="run as root")
         return SystemCallError(f"cannot {what}", errno=number, where=self.path)
+
+
+def knob_value(file: str, text: str) -> str:
+    """The value in a knob's text: "local" of "[local] global", "1408" of "7 (expanded: 1408)"."""
+    if file.endswith("trace_clock"):
+        return text[text.index("[") + 1 : text.index("]")]
+    if "(expanded: " in text:
+        return text.partition("(expanded: ")[2].rstrip(")")
+    return text
 
 
 def new_name() -> str:

@@ -19,12 +19,12 @@ from linscope.session.journal import Journal
 from linscope.session.stop import Stop
 from linscope.session.tracing.capture import Capture
 from linscope.session.tracing.error_log import ErrorLog
-from linscope.session.tracing.instance import TraceInstance, need_tracer, new_name, open_tracefs
+from linscope.session.tracing.instance import TraceInstance, knob_value, need_tracer, new_name, open_tracefs
 from linscope.session.tracing.options import EventChoice, TraceOptions
 from linscope.session.workload import Workload
 from linscope.sources.trace_events import find_events, read_format
 from linscope.sources.trace_filter import check_filter
-from linscope.sys.tracefs import write_text
+from linscope.sys.tracefs import read_text, write_text
 
 _KB = 1024
 _FUNCTION_TRACERS = ("function", "function_graph")
@@ -79,7 +79,10 @@ class TraceSession:
         if self.command:
             self.workload = Workload(self.command, self.environment)
         self._journal = Journal()
+        # A new instance changes what the top level says of its size.
+        size = knob_value("buffer_size_kb", read_text(f"{tracefs}/buffer_size_kb"))
         self.instance = TraceInstance(self._journal, tracefs=tracefs, name=self._instance_name(tracefs))
+        self.instance.values["buffer_size_kb"] = size
         self.instance.write("tracing_on", "0")
         self._set_knobs()
         self._set_targets()
@@ -99,9 +102,9 @@ class TraceSession:
             allowed = trial.read("available_tracers").split()
         if tracer in allowed:
             return new_name()
-        with open(f"{tracefs}/available_tracers", encoding="ascii") as file:
-            if tracer not in file.read().split():
-                raise need_tracer(tracer)
+        available = read_text(f"{tracefs}/available_tracers").split()
+        if tracer not in available:
+            raise need_tracer(tracer, available)
         self.notes.append(f"this kernel runs {tracer} in its top-level buffer only: borrowed, and given back as it was")
         return ""
 
@@ -117,23 +120,9 @@ class TraceSession:
             mask = sum(1 << cpu for cpu in options.cpus)
             instance.write("tracing_cpumask", f"{mask:x}")
         if options.threshold_us:
-            self._global_knob("tracing_thresh", str(options.threshold_us))
+            instance.write("tracing_thresh", str(options.threshold_us))
         for file, value in options.knobs:
-            if instance.name and not instance.has(file):
-                self._global_knob(file, value)
-            else:
-                instance.write(file, value)
-
-    def _global_knob(self, file: str, value: str) -> None:
-        """One that exists once, for all instances."""
-        assert self._journal is not None
-        path = f"{self.instance.tracefs}/{file}"
-        try:
-            with open(path, encoding="ascii") as now:
-                self._journal.add("write", file, text=now.read().strip())
-            write_text(path, value)
-        except OSError as error:
-            raise SystemCallError(f"cannot write {value!r} to {file}", errno=error.errno or 0) from None
+            instance.write(file, value)
 
     def _buffer_size(self) -> int:
         options = self.options
@@ -245,7 +234,7 @@ class TraceSession:
         """
         assert self._stop is not None
         if capture is None:
-            capture = Capture(self.instance, "", [])
+            capture = Capture(self.instance, {})
         capture.watch(self._stop.read_fd)
         ends = [os.pidfd_open(pid) for pid in self.options.pids] if self.workload is None else []
         for fd in ends:
