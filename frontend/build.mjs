@@ -1,5 +1,5 @@
 // Bundles the pages' scripts and styles into src/linscope/render/assets (or the folder given), which the wheel ships.
-import { copyFile, mkdir } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -10,7 +10,12 @@ const assets = process.argv[2] ?? join(here, "..", "src", "linscope", "render", 
 await mkdir(assets, { recursive: true });
 await build({
   absWorkingDir: here,
-  entryPoints: { flame: "src/flame/main.ts", "flame-page": "src/flame/page.css" },
+  entryPoints: {
+    flame: "src/flame/main.ts",
+    "flame-page": "src/flame/page.css",
+    heat: "src/heat/main.ts",
+    "heat-page": "src/heat/page.css",
+  },
   outdir: assets,
   bundle: true,
   minify: true,
@@ -20,4 +25,8 @@ await build({
   legalComments: "none",
   logLevel: "warning",
 });
-await copyFile(join(here, "src", "flame", "page.html"), join(assets, "flame-page.html"));
+const flame = await readFile(join(here, "src", "flame", "app.html"), "utf8");
+for (const name of ["flame", "heat"]) {
+  const page = await readFile(join(here, "src", name, "page.html"), "utf8");
+  await writeFile(join(assets, `${name}-page.html`), page.replace("<!-- flame/app.html -->\n", () => flame));
+}

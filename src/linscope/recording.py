@@ -17,20 +17,19 @@ from linscope.analysis.filters import Filter, find_event, main_event
 from linscope.analysis.frames import ResolvedFrames, resolve
 from linscope.columns.profile import Event, EventTable, Profile, Samples, Selection
 from linscope.contracts import ReadOptions
-from linscope.errors import OutputError, UsageError
+from linscope.errors import UsageError
+from linscope.pictures import FlamePicture, HeatPicture, HeatTexts
 from linscope.symbols.cache import SymbolCache
 from linscope.symbols.objects import SearchPath, Symbolizer
 
 if TYPE_CHECKING:
     from linscope.analysis.report import ReportOptions
     from linscope.formats.perf_data.details import SampleDetails
-    from linscope.picture.flame_graph import FlameGraph
     from linscope.picture.rows import Rows
 
 EVERYTHING = Filter()
 _MAX_NODES = 1_000_000  # of a picture; more are neither seen nor worth their memory
 _SHORT_DUMPS = 0.05  # share of stacks cut short from which on it is said
-PICTURE_FORMS = (".html", ".svg", ".txt")
 
 
 @dataclass(frozen=True)
@@ -42,65 +41,6 @@ class SymbolOptions:
     vmlinux: str | None = None
     demangle: bool = True
     cache: bool = True
-
-
-class FlamePicture:
-    """A flame graph that can be saved, printed, or shown in a notebook; ``graph`` holds the tree itself."""
-
-    def __init__(self, graph: FlameGraph) -> None:
-        self.graph = graph
-
-    def __repr__(self) -> str:
-        return f"<{self.graph.title}: {len(self.graph):,} frames>"
-
-    def _repr_html_(self) -> str:
-        import html
-
-        page = html.escape(self.html(), quote=True)
-        return f'<iframe srcdoc="{page}" style="width:100%;height:640px;border:0"></iframe>'
-
-    def html(self, *, inverted: bool = False, reverse: bool = False) -> str:
-        """One self-contained page; inverted (root on top) and reverse (merged from the leaves): how it opens."""
-        from linscope.render.flame_html import render_html
-
-        return render_html(self.graph, icicle=inverted, reverse=reverse)
-
-    def svg(self, *, width: int = 1200, inverted: bool = False, reverse: bool = False) -> str:
-        """An SVG image of that many pixels."""
-        from linscope.render.flame_svg import render_svg
-
-        return render_svg(self.graph.reversed() if reverse else self.graph, width, icicle=inverted)
-
-    def text(self, *, width: int = 80, color: bool = False, reverse: bool = False, encoding: str = "utf-8") -> str:
-        """The heaviest part of the tree and the hottest functions, in lines of that many columns."""
-        from linscope.render.flame_text import render_text
-
-        shown = self.graph.reversed() if reverse else self.graph
-        return render_text(shown, width, color=color, encoding=encoding)
-
-    def save(
-        self, path: str | os.PathLike[str], *, width: int | None = None, inverted: bool = False, reverse: bool = False
-    ) -> None:
-        """Write the form that the name ends in: .html, .svg or .txt.
-
-        width: of SVG in pixels (1200), of text in columns (80).  Raises UsageError, OutputError.
-        """
-        form = Path(path).suffix
-        if form == ".html":
-            made = self.html(inverted=inverted, reverse=reverse)
-        elif form == ".svg":
-            made = self.svg(width=width or 1200, inverted=inverted, reverse=reverse)
-        elif form == ".txt":
-            made = self.text(width=width or 80, reverse=reverse)
-        else:
-            raise UsageError(
-                f"cannot tell the form of the picture from {os.fspath(path)!r}",
-                next_step=f"end it in {', '.join(PICTURE_FORMS)}",
-            )
-        try:
-            Path(path).write_text(made, encoding="utf-8", errors="replace")
-        except OSError as error:
-            raise OutputError("cannot write the picture", where=os.fspath(path), why=error.strerror or "") from None
 
 
 class Recording:
@@ -170,6 +110,24 @@ class Recording:
             found.append(f"{share} are larger than what was recorded of them; --call-graph dwarf,65528 records more")
         return found
 
+    def has_calls(self) -> bool:
+        """True if the recording comes from the function_graph tracer."""
+        return any(event.name == "ftrace:funcgraph_exit" for event in self.events)
+
+    def as_calls(self) -> Recording:
+        """A function_graph recording as a profile: a sample a call, weighing the function's own nanoseconds."""
+        from linscope.analysis.function_graph import calls_profile
+
+        self._load_tables()
+        return Recording(calls_profile(self.profile), self.symbol_options)
+
+    def calls(self, *, total: bool = False) -> Rows:
+        """The calls of a function_graph recording as the kernel draws them; total: summed up by function."""
+        from linscope.views.function_graph import call_lines, call_totals
+
+        self._load_tables()
+        return call_totals(self.profile) if total else call_lines(self.profile)
+
     def has_stacks(self) -> bool:
         """True if samples carry call chains."""
         return any(e.attr is None or e.attr.sample_type & pe.PERF_SAMPLE_CALLCHAIN for e in self.events)
@@ -216,6 +174,10 @@ class Recording:
         from linscope.analysis.call_tree import build_call_tree, pruned
         from linscope.views.flame import flame_graph, splits_of
 
+        if self.has_calls() and keep.event is None:
+            return self.as_calls().flame(
+                keep, title=title, weight=weight, group=group, inlines=False, splits=splits
+            )
         event = self.event_number(keep)
         rows = self.rows_of(keep, event)
         weights = self.weights(weight)
@@ -241,6 +203,40 @@ class Recording:
             splits=splits_of(self.profile, rows, node, weights) if splits and not removed else {},
         )
         return FlamePicture(graph)
+
+    def heat(
+        self,
+        event: str | None = None,
+        *,
+        keep: Filter = EVERYTHING,
+        title: str = "",
+        scale: str = "auto",
+        limits: tuple[int | None, int | None] = (None, None),
+        weight: str = "period",
+        command: str = "",
+        **question: Any,
+    ) -> HeatPicture:
+        """A heat map: of the time between two events ("A..B"), of when an event came, or of its sizes.
+
+        event: None for the first known pair of events in the recording, else the main event.
+        keep: filters on the task that a point is about, the CPU and time it ended at, and its stack.
+        scale: "auto", "log" or "linear"; limits: values to draw from and to; weight: of flame graphs, "period" (the
+        latency) or "samples"; command: what the page offers to type.  question: by, key, where and the other fields
+        of ``analysis.latency.Question``.  Raises UsageError for a question that does not fit the recording.
+        """
+        from linscope.analysis.latency import Question, kept, measure
+
+        self._load_tables()
+        points = measure(self.profile, Question(event, **question))
+        needs_symbols = keep.dso is not None or keep.symbol is not None
+        points = points.take(kept(points, keep, self.profile, self.resolved if needs_symbols else None))
+        name = self.command() or os.path.basename(self.profile.where)
+        events = f"{points.events} by {points.key_name}" if points.key_name else points.events
+        subtitle = " · ".join(part for part in (events, name, self._subtitle()) if part)
+        texts = HeatTexts(title or points.title, subtitle, tuple(self.notes()), command)
+        return HeatPicture(
+            points, self.profile, lambda: self.resolved, texts, scale=scale, limits=limits, weight=weight
+        )
 
     def _groups(self, by: str) -> tuple[NDArray[np.uint32], list[str]]:
         """(group of each sample, names of the groups)."""

@@ -18,6 +18,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("sources", "formats", "lang", "target"),
     ("session", "kernel", "analysis"),
     ("crash", "debug", "views", "render", "store"),
+    ("pictures",),
     ("recording",),
     ("api",),
     ("tui", "web", "lab"),

@@ -22,7 +22,7 @@ function escapeRegExp(text: string): string {
 export class App {
   private state: State;
   private readonly rank: Uint32Array;
-  private readonly base: Tree;
+  private base: Tree;
   private forward!: Layout; // roots at the root, whatever is shown: self weights mean something only here
   private tree!: Tree;
   private layout!: Layout;
@@ -57,6 +57,18 @@ export class App {
     this.placeMarks();
   }
 
+  /** Nodes of the whole tree. */
+  get nodeCount(): number {
+    return this.base.count;
+  }
+
+  /** Shows the same tree with other weights: those of a selection made elsewhere. */
+  reweigh(self: Float64Array): void {
+    this.base = this.base.withWeights(self);
+    this.state.zoom = "";
+    this.apply();
+  }
+
   /** Zooms to a node of the tree shown (0: the whole) and remembers it for the Back button. */
   zoom(node: number): void {
     if (node === this.view.zoom) return;
@@ -70,7 +82,7 @@ export class App {
 
   private remember(how: "pushState" | "replaceState"): void {
     try {
-      history[how](null, "", `#${formatState(this.state, this.profile.options)}`);
+      history[how](null, "", `#${formatState(this.state, this.profile.options, location.hash)}`);
     } catch {
       // inside a notebook's sandboxed frame there is no address to keep the view in
     }

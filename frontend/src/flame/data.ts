@@ -49,7 +49,7 @@ interface Header {
   options: { icicle: boolean; reversed: boolean };
 }
 
-async function inflate(base64: string): Promise<Uint8Array> {
+export async function inflate(base64: string): Promise<Uint8Array> {
   const text = atob(base64);
   const packed = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) packed[i] = text.charCodeAt(i);
@@ -58,7 +58,7 @@ async function inflate(base64: string): Promise<Uint8Array> {
 }
 
 /** Reads the arrays one after the other; each is stored as byte planes (all lowest bytes first). */
-class Planes {
+export class Planes {
   constructor(
     private readonly bytes: Uint8Array,
     private at: number,

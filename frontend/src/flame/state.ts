@@ -17,6 +17,9 @@ export interface State {
 
 type Defaults = Pick<State, "icicle" | "reversed">;
 
+/** Keys of the address that belong to what stands beside the flame graph, and stay as they are. */
+const FOREIGN = ["select"];
+
 export function parseState(hash: string, defaults: Defaults): State {
   const fields = new URLSearchParams(hash.replace(/^#/, ""));
   const flag = (key: string, otherwise: boolean) => (fields.has(key) ? fields.get(key) === "1" : otherwise);
@@ -33,9 +36,12 @@ export function parseState(hash: string, defaults: Defaults): State {
   };
 }
 
-/** Only what differs from the defaults, so that a plain view has a plain URL. */
-export function formatState(state: State, defaults: Defaults): string {
+/** Only what differs from the defaults, so that a plain view has a plain URL; before: the address as it is. */
+export function formatState(state: State, defaults: Defaults, before: string): string {
   const fields = new URLSearchParams();
+  for (const [key, value] of new URLSearchParams(before.replace(/^#/, ""))) {
+    if (FOREIGN.includes(key)) fields.set(key, value);
+  }
   if (state.zoom) fields.set("zoom", state.zoom);
   if (state.search) fields.set("search", state.search);
   if (state.matchCase) fields.set("case", "1");

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pyarrow
 
-Selection = NDArray[np.bool_] | slice  # rows that count: a mask, or slice(None) for all, which copies nothing
+Selection = NDArray[Any] | slice  # rows that count: a mask, their numbers, or slice(None) for all without a copy
 
 
 @dataclass

@@ -12,7 +12,10 @@ COMMANDS = Table(
         "report": Entry("linscope.commands.report:REPORT", "where the time went, as a table with call graphs"),
         "script": Entry("linscope.commands.script:SCRIPT", "every event of a recording, one by one, in time order"),
         "flame": Entry("linscope.commands.flame:FLAME", "where the time went, as a flame graph (HTML, SVG, text)"),
+        "heat": Entry("linscope.commands.heat:HEAT", "latencies between two events over time, as a heat map"),
         "export": Entry("linscope.commands.export:EXPORT", "write a recording in another format"),
+        "events": Entry("linscope.commands.events:EVENTS", "the kernel's trace events: list, show, record, stream"),
+        "ftrace": Entry("linscope.commands.ftrace:FTRACE", "the kernel's tracers: functions, call graphs, latencies"),
         "lab": Entry("linscope.commands.lab:LAB", "run a command in a disposable kernel with this machine's files"),
     },
 )

@@ -25,8 +25,8 @@ def add_recording(parser: argparse.ArgumentParser, *, optional: bool = False) ->
     )
 
 
-def add_filters(parser: argparse.ArgumentParser) -> None:
-    """Filters, the same everywhere."""
+def add_filters(parser: argparse.ArgumentParser, *, event: str = "this event, by name or number") -> None:
+    """Filters, the same everywhere.  event: what --event means, for the help."""
     group = parser.add_argument_group("filters")
     group.add_argument("--comm", metavar="REGEX", help="only tasks of this name")
     group.add_argument("--pid", metavar="PID[,PID]", help="only these processes")
@@ -35,7 +35,7 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--time", metavar="A,B", help="only from A to B, in seconds of the recording's clock; or 10%%,20%%"
     )
-    group.add_argument("--event", metavar="EVENT", help="this event, by name or number")
+    group.add_argument("--event", metavar="EVENT", help=event)
     group.add_argument("--dso", metavar="REGEX", help="only samples in this object")
     group.add_argument("--symbol", metavar="REGEX", help="only samples in this function")
 
@@ -88,7 +88,7 @@ def filter_of(arguments: argparse.Namespace, recording: Recording) -> Filter:
         pid=_numbers(arguments.pid),
         tid=_numbers(arguments.tid),
         cpu=_numbers(arguments.cpu),
-        time=_times(arguments.time, recording),
+        time=times_of(arguments.time, recording),
         event=arguments.event,
         dso=arguments.dso,
         symbol=arguments.symbol,
@@ -108,7 +108,8 @@ def _numbers(text: str | None) -> frozenset[int] | None:
     return frozenset(found)
 
 
-def _times(text: str | None, recording: Any) -> tuple[int | None, int | None]:
+def times_of(text: str | None, recording: Any) -> tuple[int | None, int | None]:
+    """Nanoseconds of "12.5,13" or "10%,20%"; either may be missing.  Raises UsageError."""
     if text is None:
         return None, None
     first, comma, last = text.partition(",")

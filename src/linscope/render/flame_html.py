@@ -7,21 +7,14 @@ which deflates better than interleaved bytes).  ``frontend/src/flame/data.ts`` r
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-import re
-import zlib
 from dataclasses import replace
-from functools import cache
-from html import escape
-from importlib import resources
 from typing import Any
 
 import numpy as np
 
-from linscope.picture.flame_graph import FlameGraph, Ints
-from linscope.render._format import clean, format_share, format_weight, short_object
+from linscope.picture.flame_graph import FlameGraph
+from linscope.render._format import format_share, format_weight, short_object
+from linscope.render._page import fill_page, html_notes, html_text, pack, planes
 
 MAX_NODES = 250_000
 """More nodes than this are not written: at 4,000 pixels most of them would be narrower than a pixel."""
@@ -41,45 +34,16 @@ def render_html(graph: FlameGraph, *, icicle: bool = False, reverse: bool = Fals
             f"{removed:,} of {len(graph):,} frames are too small to draw and are counted in their callers"
         )
     shown = replace(shown, notes=notes)
-    script, style = _asset("flame.js"), _asset("flame-page.css")
-    policy = (
-        f"default-src 'none'; script-src {_hash_source(script)}; style-src {_hash_source(style)}; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
     event = f" of {shown.event}" if shown.event and shown.event != shown.unit else ""
     fields = {
-        "policy": policy,
-        "title": _html(shown.title),
-        "subtitle": _html(shown.subtitle),
-        "total": f"<strong>{_html(format_weight(shown.total(), shown.unit))}</strong>{_html(event)}",
-        "notes": _notes(notes),
-        "style": style,
-        "script": script,
+        "title": html_text(shown.title),
+        "subtitle": html_text(shown.subtitle),
+        "total": f"<strong>{html_text(format_weight(shown.total(), shown.unit))}</strong>{html_text(event)}",
+        "notes": html_notes(notes),
         "fallback": _fallback(graph),
-        "data": _pack(shown, icicle, reverse),
+        "data": pack_graph(shown, icicle, reverse),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: fields[match[1]], _asset("flame-page.html"))
-
-
-@cache
-def _asset(name: str) -> str:
-    return (resources.files("linscope.render") / "assets" / name).read_text(encoding="utf-8").strip()
-
-
-def _hash_source(text: str) -> str:
-    """Content-Security-Policy source that allows exactly this inline script or style (CSP level 3, 2.3.1)."""
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-    return f"'sha256-{digest}'"
-
-
-def _html(text: str) -> str:
-    return escape(clean(text))
-
-
-def _notes(notes: list[str]) -> str:
-    if not notes:
-        return ""
-    return f'<ul class="notes" aria-label="Notes">{"".join(f"<li>{_html(note)}</li>" for note in notes)}</ul>'
+    return fill_page("flame", fields)
 
 
 def _fallback(graph: FlameGraph) -> str:
@@ -88,8 +52,8 @@ def _fallback(graph: FlameGraph) -> str:
     lines = [
         f'<tr><td class="number">{format_share(row.self_weight, whole).replace("<", "&lt;")}</td>'
         f'<td class="number">{format_share(row.total_weight, whole).replace("<", "&lt;")}</td>'
-        f"<td>{_html(graph.names[row.name])}</td>"
-        f"<td>{_html(short_object(graph.details[row.name]))}</td></tr>"
+        f"<td>{html_text(graph.names[row.name])}</td>"
+        f"<td>{html_text(short_object(graph.details[row.name]))}</td></tr>"
         for row in graph.top_functions(50)
     ]
     return (
@@ -99,13 +63,8 @@ def _fallback(graph: FlameGraph) -> str:
     )
 
 
-def _planes(values: Ints, width: int) -> bytes:
-    """Unsigned little-endian integers of width bytes, byte plane after byte plane."""
-    array = np.ascontiguousarray(values, dtype=f"<u{width}")
-    return array.view(np.uint8).reshape(-1, width).T.tobytes()
-
-
-def _pack(graph: FlameGraph, icicle: bool, reverse: bool) -> str:
+def pack_graph(graph: FlameGraph, icicle: bool = False, reverse: bool = False) -> str:
+    """The graph as the page's script reads it."""
     header: dict[str, Any] = {
         "title": graph.title,
         "unit": graph.unit,
@@ -122,11 +81,8 @@ def _pack(graph: FlameGraph, icicle: bool, reverse: bool) -> str:
     }
     up = np.arange(len(graph)) - graph.parent
     up[0] = 0
-    text = json.dumps(header, separators=(",", ":")).encode()
-    parts = [len(text).to_bytes(4, "little"), text, _planes(up, 4), _planes(graph.name, 4)]
-    parts.append(_planes(graph.self_weight, 8))
+    parts = [planes(up, 4), planes(graph.name, 4)]
+    parts.append(planes(graph.self_weight, 8))
     for split in graph.splits.values():
-        parts += [_planes(split.node, 4), _planes(split.label, 4), _planes(split.weight, 8)]
-    deflate = zlib.compressobj(level=1, wbits=-15)
-    packed = b"".join([*(deflate.compress(part) for part in parts), deflate.flush()])
-    return base64.b64encode(packed).decode()
+        parts += [planes(split.node, 4), planes(split.label, 4), planes(split.weight, 8)]
+    return pack(header, parts)
