@@ -186,7 +186,7 @@ def test_all_kinds_of_ring_buffer_events() -> None:
     )
     second = event(1, 0, 51) + event(28, 0, 1)  # the last does not fit
     data = np.frombuffer(page(first, 1000) + page(second, 2000, flags=1 << 31), np.uint8)
-    found = decode_pages(data, np.array([0, 4096]), 4096)
+    found = decode_pages(data, 4096)
     stretch = (2 << 27) + 1
     now = 1005 + stretch + 3
     assert found.time.tolist() == [1005, now, now + 8, (1 << 27) + 10, 2000]

@@ -41,5 +41,6 @@ class BufferView {
 };
 
 void bind_unwinder(nanobind::module_ &module); // unwind_module.cpp
+void bind_traces(nanobind::module_ &module);   // trace_module.cpp
 
 } // namespace linscope

@@ -183,6 +183,7 @@ template <typename A> nb::tuple intern_pairs(Input<A> a, Input<uint32_t> b) {
 NB_MODULE(_core, m) {
     m.doc() = "The measured hot loops; each has a plain Python twin in tests/native.";
     bind_unwinder(m);
+    bind_traces(m);
     nb::class_<Scanner>(m, "Scanner")
         .def("__init__",
              [](Scanner *self, Input<uint64_t> layouts, Input<uint64_t> ids, Input<uint16_t> events, bool swap) {

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from linscope.binfmt.print_format import unescape
 
+_LARGEST = 1 << 20  # bytes: no event is larger than a page
 _REMEMBERED = 8192  # formats; a kernel has 2,000 to 3,000
 
 
@@ -44,6 +45,8 @@ def _parse_field(line: str) -> Field | None:
         declaration, offset, size = parts["field"].strip(), int(parts["offset"]), int(parts["size"])
         signed = int(parts.get("signed", "0")) == 1
     except (KeyError, ValueError):
+        return None
+    if not (0 <= offset <= _LARGEST and 0 <= size <= _LARGEST):
         return None
     count = 0
     dynamic = "data_loc" if declaration.startswith("__data_loc") else ""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from linscope.binfmt.event_format import EventFormat, Field, is_text
 from linscope.binfmt.print_code import PrintContext
 from linscope.binfmt.print_text import text_of
+from linscope.binfmt.ring_buffer import gather_fields
 from linscope.columns.profile import EventTable
 
 _SIZES = (1, 2, 4, 8)
@@ -37,50 +38,63 @@ class EventTableBuilder:
     def add(
         self,
         buffer: NDArray[np.uint8],
-        at: NDArray[np.int64],
-        size: NDArray[np.int64],
+        at: NDArray[np.uint32],
+        size: NDArray[np.uint32],
         rows: NDArray[np.int64],
     ) -> None:
         """Take payloads that begin at buffer[at] and have these sizes; those cut short are passed over."""
         width = max(self.width(), 1)
-        whole = size >= width
-        at, size, rows = at[whole], size[whole], rows[whole]
+        if not (size >= width).all():
+            whole = size >= width
+            at, size, rows = at[whole], size[whole], rows[whole]
         if not len(at):
             return
-        fixed = buffer[at[:, None] + np.arange(width)]
         self.rows.append(rows)
+        fixed = [one for one in self.form.fields if one.size]
+        raw = dict(zip(fixed, gather_fields(buffer, at, [(one.offset, one.size) for one in fixed]), strict=True))
         for one in self.form.fields:
-            self.parts.setdefault(one.name, []).append(self._column(one, fixed, buffer, at, size))
+            rest = (buffer, at, size)
+            column = self._column(one, raw[one], *rest) if one.size else self._tail(one, *rest)
+            self.parts.setdefault(one.name, []).append(column)
+
+    def _tail(self, one: Field, buffer: NDArray[np.uint8], at: NDArray[np.uint32], size: NDArray[np.uint32]) -> Any:
+        """What is left of the record behind the other fields."""
+        begin = at.astype(np.int64)
+        return self._values(one, buffer, begin + one.offset, begin + size)
 
     def _column(
         self,
         one: Field,
-        fixed: NDArray[np.uint8],
+        raw: NDArray[np.uint8],
         buffer: NDArray[np.uint8],
-        at: NDArray[np.int64],
-        size: NDArray[np.int64],
+        at: NDArray[np.uint32],
+        size: NDArray[np.uint32],
     ) -> Any:
-        if one.size == 0:  # what is left of the record
-            starts, ends = (at + one.offset).tolist(), (at + size).tolist()
-            tails = [buffer[a:b].tobytes() for a, b in zip(starts, ends, strict=True)]
-            return [text_of(v) for v in tails] if is_text(one) else tails
-        raw = np.ascontiguousarray(fixed[:, one.offset : one.offset + one.size])
         if one.dynamic:
-            where = raw.view(self.order + "u4").reshape(-1).astype(np.int64)
+            where = raw.view(self.order + "u4").astype(np.int64)
             offset, length = where & 0xFFFF, where >> 16
             if one.dynamic == "rel_loc":
                 offset = offset + one.offset + one.size
             inside = offset + length <= size
-            pieces = zip((at + offset).tolist(), np.where(inside, length, 0).tolist(), strict=True)
-            values = [buffer[start : start + count].tobytes() for start, count in pieces]
-            return [text_of(v) for v in values] if is_text(one) else values
+            begin = at + offset
+            return self._values(one, buffer, begin, begin + np.where(inside, length, 0))
         if one.length and is_text(one):
-            return raw.view(f"S{one.size}").reshape(-1)
+            return raw.view(f"S{one.size}")
         element = one.size // one.length if one.length else one.size
         if element not in _SIZES:
-            return raw.view(f"V{one.size}").reshape(-1)
-        values_of = raw.view(_dtype(one, self.order, element))
-        return values_of if one.length else values_of.reshape(-1)
+            return raw.view(f"V{one.size}")
+        values = raw.view(_dtype(one, self.order, element))
+        return values.reshape(-1, one.length) if one.length else values
+
+    def _values(
+        self, one: Field, buffer: NDArray[np.uint8], begin: NDArray[np.int64], end: NDArray[np.int64]
+    ) -> list[Any]:
+        """Texts or bytes of any length."""
+        pieces = zip(begin.tolist(), end.tolist(), strict=True)
+        view = buffer.data
+        if is_text(one):
+            return [text_of(bytes(view[a:b])) for a, b in pieces]
+        return [bytes(view[a:b]) for a, b in pieces]
 
     def finish(self) -> EventTable:
         """The table of all that was added."""
@@ -89,7 +103,9 @@ class EventTableBuilder:
             if isinstance(parts[0], list):
                 columns[name] = [value for part in parts for value in part]
             else:
-                column = np.concatenate(parts)
-                columns[name] = column.astype(column.dtype.newbyteorder("=")) if column.dtype.kind in "iu" else column
+                column = parts[0] if len(parts) == 1 else np.concatenate(parts)
+                native = column.dtype.newbyteorder("=")
+                columns[name] = column.astype(native, copy=False) if column.dtype.kind in "iu" else column
+            parts.clear()  # both are large
         rows = np.concatenate(self.rows) if self.rows else np.empty(0, np.int64)
         return EventTable(f"{self.form.system}:{self.form.name}", rows, columns, self.form, self.printing)

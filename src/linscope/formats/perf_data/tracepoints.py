@@ -36,8 +36,8 @@ class TracepointTables:
                 if builder is None:
                     continue
                 rows = np.flatnonzero((samples["event"] == number) & (samples["raw_size"] > 0))
-                at = samples["raw_offset"][rows].astype(np.int64) + chunk.base
-                builder.add(buffer, at, samples["raw_size"][rows].astype(np.int64), rows + self._samples)
+                at = samples["raw_offset"][rows] + np.uint32(chunk.base)
+                builder.add(buffer, at, samples["raw_size"][rows], rows + self._samples)
         self._samples += count
 
     def _builder(

@@ -6,8 +6,7 @@ import contextlib
 import io
 import mmap
 import struct
-from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -16,16 +15,18 @@ from numpy.typing import NDArray
 
 from linscope.abi import perf_event as pe
 from linscope.binfmt.event_format import EventFormat
-from linscope.binfmt.print_code import PrintContext, no_symbol
-from linscope.binfmt.ring_buffer import PageEvents, decode_pages
+from linscope.binfmt.print_code import PrintContext
+from linscope.binfmt.ring_buffer import NO_TYPE, PageEvents, decode_pages
 from linscope.columns.profile import Event, Frames, Loss, Profile, Samples, Space, Stacks
 from linscope.contracts import ReadOptions
 from linscope.errors import FormatError
 from linscope.formats._event_tables import EventTableBuilder
 from linscope.formats.perf_data.attrs import EventAttr
 from linscope.formats.trace_dat.container import MAGIC, Buffer, Container, CpuData, read_container, unpack
+from linscope.formats.trace_dat.symbols import FileSymbols
 
-_PAGES = 8192  # decoded at once
+_CHUNK = 8 << 20  # bytes of pages decoded at once
+_MOST_PIDS = 1 << 22  # PID_MAX_LIMIT
 _NO_EVENT = 0xFFFF
 _COLUMNS = (("time_ns", "u8"), ("cpu", "u4"), ("pid", "u4"), ("event", "u2"))
 _OPTION_UNAME = 5
@@ -78,7 +79,7 @@ class _Reader:
         self.instances: list[tuple[int, str]] = []  # first sample and name of each buffer
         tracing = container.tracing
         self.printing: PrintContext = replace(
-            tracing.printing(), long_size=container.long_size(), symbol=_symbols(tracing.kallsyms)
+            tracing.printing(), long_size=container.long_size(), symbol=FileSymbols(tracing.kallsyms)
         )
 
     def read(self) -> Profile:
@@ -132,41 +133,41 @@ class _Reader:
     def _pages(self, data: NDArray[np.uint8], cpu: int, page_size: int, offset: int) -> None:
         """Take the events of whole pages."""
         long_size, big = self.printing.long_size, self.printing.big_endian
-        whole = len(data) // page_size
-        for first in range(0, whole, _PAGES):
-            starts = np.arange(first, min(first + _PAGES, whole), dtype=np.int64) * page_size
-            found = decode_pages(data, starts, page_size, long_size=long_size, big_endian=big)
-            self._take(data, found, cpu)
+        step = max(_CHUNK // page_size, 1) * page_size
+        for first in range(0, len(data) // page_size * page_size, step):
+            chunk = data[first : first + step]
+            found = decode_pages(chunk, page_size, long_size=long_size, big_endian=big)
+            self._take(chunk, found, cpu)
             for at in list(found.damaged.values())[:1]:
                 what = f"{len(found.damaged)} pages of CPU {cpu} are damaged, the first"
-                self.problems.append(FormatError(what, where=self.options.where, offset=offset + at))
+                self.problems.append(FormatError(what, where=self.options.where, offset=offset + first + at))
             for page, missed in found.missed.items():
-                at = int(starts[page])
-                time = int.from_bytes(data[at : at + 8].tobytes(), "big" if big else "little")
-                self.losses.append(Loss(time, cpu, max(missed, 1), -1))
+                head = chunk[page * page_size : page * page_size + 8].tobytes()
+                self.losses.append(Loss(int.from_bytes(head, "big" if big else "little"), cpu, max(missed, 1), -1))
             if self.options.progress is not None:
-                self.options.progress(offset + int(starts[-1]))
+                self.options.progress(offset + first)
 
     def _take(self, data: NDArray[np.uint8], found: PageEvents, cpu: int) -> None:
         """Make rows of the events of some pages."""
-        fits = found.size >= 8
-        at, size, time = found.at[fits], found.size[fits], found.time[fits]
+        at, size, time, type_, pid = found.at, found.size, found.time, found.type, found.pid
+        if (type_ == NO_TYPE).any():
+            fits = type_ != NO_TYPE
+            at, size, time, type_, pid = at[fits], size[fits], time[fits], type_[fits], pid[fits]
         if not len(at):
             return
-        order = self.container.order()
-        head = np.ascontiguousarray(data[at[:, None] + np.arange(8)])
-        kind = np.ascontiguousarray(head[:, :2]).view(order + "u2").reshape(-1).astype(np.int64)
-        pid = np.ascontiguousarray(head[:, 4:]).view(order + "u4").reshape(-1).astype(np.uint32)
-        kinds = np.flatnonzero(np.bincount(kind))
-        for number in kinds.tolist():
+        order = np.argsort(type_, kind="stable")
+        counts = np.bincount(type_)
+        first = 0
+        for number in np.flatnonzero(counts).tolist():
+            rows = order[first : first + counts[number]]
+            first += len(rows)
             builder = self._builder(number)
             if builder is not None and self.options.tables:
-                rows = np.flatnonzero(kind == number)
                 builder.add(data, at[rows], size[rows], rows + self.count)
         self.columns["time_ns"].append(time)
         self.columns["cpu"].append(np.full(len(at), cpu, np.uint32))
         self.columns["pid"].append(pid)
-        self.columns["event"].append(self.numbers[kind])
+        self.columns["event"].append(self.numbers[type_])
         self.count += len(at)
 
     def _builder(self, number: int) -> EventTableBuilder | None:
@@ -190,7 +191,7 @@ class _Reader:
         }
         count = self.count
         zeros = np.zeros(count, np.uint32)
-        pids, of_row = np.unique(columns["pid"], return_inverse=True)
+        pids, of_row = _numbered(columns["pid"])
         names = self.container.cmdlines
         comms = ["<idle>" if pid == 0 else names.get(pid, "<...>") for pid in pids.tolist()]
         samples = Samples(
@@ -201,7 +202,7 @@ class _Reader:
             event=columns["event"],
             weight=np.ones(count, np.uint64),
             stack=zeros,
-            comm=of_row.astype(np.uint32),
+            comm=of_row,
             address=np.zeros(count, np.uint64),
             mode=np.zeros(count, np.uint8),
         )
@@ -227,24 +228,16 @@ class _Reader:
         )
 
 
-def _symbols(text: str) -> Callable[[int], tuple[str, int] | None]:
-    """Kernel addresses -> (name, offset) by the kallsyms that the file carries."""
-    rows = []
-    for line in text.splitlines():
-        words = line.split()
-        with contextlib.suppress(ValueError):
-            if len(words) >= 3 and (address := int(words[0], 16)):
-                rows.append((address, words[2]))
-    if not rows:
-        return no_symbol
-    rows.sort(key=lambda row: row[0])
-    starts = [address for address, _ in rows]
-
-    def find(address: int) -> tuple[str, int] | None:
-        at = bisect_right(starts, address) - 1
-        return None if at < 0 else (rows[at][1], address - starts[at])
-
-    return find
+def _numbered(values: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """The distinct values, sorted, and which of them each row has."""
+    if not len(values) or int(values.max()) > _MOST_PIDS:
+        distinct, of_row = np.unique(values, return_inverse=True)
+        return distinct, of_row.astype(np.uint32)
+    numbers = np.zeros(int(values.max()) + 1, np.uint32)
+    numbers[values] = 1
+    distinct = np.flatnonzero(numbers).astype(np.uint32)
+    numbers[distinct] = np.arange(len(distinct), dtype=np.uint32)
+    return distinct, numbers[values]
 
 
 TRACE_DAT = TraceDat()
