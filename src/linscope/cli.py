@@ -146,9 +146,10 @@ def _parse(name: str, command: Command, arguments: list[str]) -> argparse.Namesp
         arguments, words = arguments[:at], arguments[at + 1 :]
         if not words:
             raise UsageError("no command behind --", next_step=f"linscope {name} --help")
-    parsed = parser.parse_args(arguments)
-    if command.splits:
-        parsed.command = words
+    if not command.splits:
+        return parser.parse_args(arguments)
+    parsed = parser.parse_intermixed_args(arguments)  # options may stand between words: set --keep QUERY
+    parsed.command = words
     return parsed
 
 
