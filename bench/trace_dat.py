@@ -2,7 +2,7 @@
 
 The recording: two processes that hand bytes back and forth through pipes and sleep now and then, with sched_switch,
 sched_waking, raw_syscalls, irq and timer events of these processes alone; its pages, repeated later and later until
-they hold a million events, are written by linscope's own writer (version 7, not compressed; and by zstd).
+they hold three million events, are written by linscope's own writer (version 7, not compressed; and by zstd).
 Prints: name, peer, ours, ratio.  CPU time of whole processes, medians.  Needs root and trace-cmd.
 """
 
@@ -11,21 +11,20 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-for place in (HERE, HERE.parent / "tests" / "formats"):
-    sys.path.insert(0, str(place))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "formats"))
 
 import numpy as np
 from ftrace_recorder import PAGE, all_tracepoints, capture
 from inputs import folder
-from measure import LINSCOPE, compare, median, run
+from measure import LINSCOPE, ROOT, compare, median, run
 
 from linscope.formats.trace_dat.parts import collect_contents
 from linscope.formats.trace_dat.writer import TraceBuffer, write_trace_dat
 from linscope.sys.tracefs import find_tracefs
 
 EVENTS = ["sched/sched_switch", "sched/sched_waking", "raw_syscalls", "irq", "timer"]
-WANTED = 1_000_000
+WANTED = 3_000_000
 _PING_PONG = """
 import os, sys, time
 a, b = os.pipe(), os.pipe()
@@ -41,7 +40,7 @@ _DECODE = "import sys, linscope; r = linscope.open(sys.argv[1], tables=True); pr
 
 
 def recording(compression: str) -> Path:
-    """A million events."""
+    """Three million events."""
     path = folder() / f"trace-{compression}.dat"
     if path.exists():
         return path
@@ -52,7 +51,7 @@ def recording(compression: str) -> Path:
     pages = [np.fromfile(file, np.uint8).reshape(-1, PAGE) for file in files]
     first = min(int(one[0, :8].view("<u8")[0]) for one in pages if len(one))
     last = max(int(one[-1, :8].view("<u8")[0]) for one in pages if len(one)) + 10**7
-    rounds = 1 + WANTED * 40 // max(1, sum(map(len, pages)) * PAGE)  # an event takes at least 40 bytes
+    rounds = 1 + WANTED * 62 // max(1, sum(map(len, pages)) * PAGE)  # bytes of an event, with its head
     cpus: list[tuple[int, str | int, int | None]] = []
     for cpu, one in enumerate(pages):
         target = parts / f"repeated{cpu}"
@@ -79,12 +78,12 @@ def main() -> None:
         compare(f"trace.dat ({compression}): to columns", peer, ours, "10x")
         text = median([LINSCOPE, "script", path], 3)
         compare(f"trace.dat ({compression}): as text", peer, text, "2x")
-    small = HERE.parent.parent / "shared" / "conformance" / "trace-dat" / "raw_trace.dat"
+    small = ROOT.parent / "shared" / "conformance" / "trace-dat" / "raw_trace.dat"
     if small.exists():
         peer = median(["trace-cmd", "report", "-N", "-i", str(small)], 5)
         compare("trace.dat: 757 events as text", peer, median([LINSCOPE, "script", str(small)], 5), "1x")
     head = ["sh", "-c", f"{LINSCOPE} script {recording('none')} | head -n 1000"]
-    print(f"trace.dat: first 1000 lines of a million: {run(head).wall_s:.2f} s")
+    print(f"trace.dat: first 1000 lines of all: {run(head).wall_s:.2f} s")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from linscope.binfmt.ring_buffer import decode_pages
 from linscope.errors import FormatError, InputError, LinscopeError
 from linscope.formats import read_profile
 from linscope.formats.trace_dat.container import read_container, unpack
+from linscope.render.rows import write_rows
 from linscope.sys.tracefs import find_tracefs
 
 FILES = Path(__file__).resolve().parents[3] / "shared" / "conformance" / "trace-dat"
@@ -32,7 +33,11 @@ RECORDINGS = ("trace.dat", "raw_trace.dat")
 
 
 def lines(path: Path) -> list[str]:
-    return [str(row[0]) for row in linscope.open(str(path)).script().rows]
+    """What `linscope script` prints: in bulk, and the same as the single rows have it."""
+    rows, out = linscope.open(str(path)).script(), io.StringIO()
+    write_rows(rows, "text", out)
+    assert out.getvalue() == "".join(f"{row[0]}\n" for row in rows.rows)
+    return out.getvalue().splitlines()
 
 
 def report(path: Path) -> list[str]:
@@ -52,7 +57,7 @@ def report(path: Path) -> list[str]:
 def test_every_line_is_that_of_trace_cmd(name: str) -> None:
     theirs = report(FILES / name)
     assert len(theirs) > 500
-    assert "\n".join(lines(FILES / name)).splitlines() == theirs
+    assert lines(FILES / name) == theirs
 
 
 @pytest.mark.peer
@@ -66,7 +71,7 @@ def test_version_7_reads_the_same(name: str, compression: str, tmp_path: Path) -
     if done.returncode:
         pytest.skip(f"trace-cmd cannot write it: {done.stderr.strip()}")
     assert read_container(made.read_bytes(), "").version == 7
-    assert "\n".join(lines(made)).splitlines() == theirs
+    assert lines(made) == theirs
     assert damaged(made.read_bytes()[:-5000])
 
 
@@ -93,7 +98,7 @@ def test_events_of_this_kernel_read_as_trace_cmd_prints_them(tmp_path: Path) -> 
     theirs = [line for line in report(made) if not any(f" {name}" in line for name in READ_WRONG_BY_PEER)]
     ours = [line for line in lines(made) if not any(f" {name}" in line for name in READ_WRONG_BY_PEER)]
     assert len(theirs) > 1000
-    assert "\n".join(ours).splitlines() == theirs
+    assert ours == theirs
 
 
 @pytest.mark.kernel
@@ -105,7 +110,7 @@ def test_losses_are_told_where_they_were(tmp_path: Path) -> None:
     made.write_bytes(record(find_tracefs(), ["raw_syscalls", "kmem"], ["ls", "-lR", "/usr/share"], buffer_kb=16))
     theirs = report(made)
     assert any("EVENTS DROPPED]" in line for line in theirs)
-    assert "\n".join(lines(made)).splitlines() == theirs
+    assert lines(made) == theirs
     assert linscope.open(str(made)).lost > 0
 
 
@@ -122,9 +127,9 @@ def test_fields_are_typed() -> None:
 def damaged(data: bytes) -> str:
     """What came of a damaged file: "rows", or the text of the error."""
     try:
-        rows = linscope.open(io.BytesIO(data), tables=True).script().rows
-        for row in rows:
-            str(row[0])
+        rows, out = linscope.open(io.BytesIO(data), tables=True).script(), io.StringIO()
+        write_rows(rows, "text", out)
+        assert out.getvalue() == "".join(f"{row[0]}\n" for row in rows.rows)
     except LinscopeError as error:
         assert isinstance(error, InputError), error
         return str(error)

@@ -58,7 +58,7 @@ def test_trace_cmd_reads_what_is_written(version: int, compression: str, tmp_pat
     size = write_trace_dat(str(made), contents, version=version, compression=compression)
     assert size == made.stat().st_size
     theirs = report(FILES / "trace.dat")
-    assert "\n".join(lines(made)).splitlines() == theirs
+    assert lines(made) == theirs
     needs_compression(compression)
     assert report(made) == theirs
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
@@ -95,7 +95,7 @@ def test_several_instances_of_this_kernel(version: int, compression: str, tmp_pa
     theirs = report(made)
     assert sum(line.startswith("calls: ") for line in theirs) > 50
     assert any("sched_switch" in line for line in theirs)
-    assert "\n".join(lines(made)).splitlines() == theirs
+    assert lines(made) == theirs
     kept = read_container(made.read_bytes(), "")
     assert kept.options[opt.TRACEID] == [struct.pack("=Q", 77)] and "linscope" in kept.text_option(opt.VERSION)
 

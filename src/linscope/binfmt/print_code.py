@@ -94,16 +94,16 @@ class RowPrinter(NamedTuple):
     form: EventFormat
     problem: FormatError | None = None  # why the print fmt could not be used; then text is name=value pairs
 
-    def rows(self, columns: Mapping[str, Any], wanted: slice | Any) -> list[str]:
-        """The texts of rows of a typed table; wanted: a slice or an array of row numbers."""
+    def rows(self, columns: Mapping[str, Any], wanted: Any) -> list[str]:
+        """The texts of rows of a typed table; wanted: an array of row numbers."""
         cells = [cells_of(columns[name], wanted) for name in self.columns]
-        return list(map(self.text, *cells)) if cells else []
+        return list(map(self.text, *cells)) if cells else [self.text()] * len(wanted)
 
 
-def cells_of(column: Any, wanted: slice | Any) -> Sequence[Any]:
+def cells_of(column: Any, wanted: Any) -> Sequence[Any]:
     """Rows of a table's column as text(...) takes them: int, list of int, str or bytes."""
     if isinstance(column, list):
-        return column[wanted] if isinstance(wanted, slice) else [column[at] for at in wanted]
+        return [column[at] for at in wanted]
     taken = column[wanted]
     if taken.dtype.kind == "S":
         known = texts.PlainTexts()
@@ -134,6 +134,13 @@ def compile_template(form: EventFormat, text: str, names: Sequence[str], context
     """A function of the named fields that writes them by a printf format.  Raises FormatError."""
     generator = _Generator(form, context)
     return generator.function(names, make_template(text, [generator.field(name) for name in names], generator))
+
+
+def compile_piece(form: EventFormat, text: str, arguments: Sequence[Node], context: PrintContext) -> RowPrinter:
+    """The function that writes a part of a printf format with its arguments.  Raises FormatError."""
+    generator = _Generator(form, context)
+    template = make_template(text, [generator.value(argument) for argument in arguments], generator)
+    return RowPrinter(tuple(generator.fields), generator.function(generator.fields, template), form)
 
 
 def _pairs(form: EventFormat) -> Callable[..., str]:

@@ -37,3 +37,4 @@ class Rows:
     exit_code: Callable[[], int] | None = None  # asked once all rows are written: of a program that was run
     notes: Sequence[str] = ()  # what a reader has to know, for stderr
     below: Callable[[Sequence[Any]], Iterable[str]] | None = None  # row -> further text lines under it
+    text: Callable[[], Iterable[str]] | None = None  # the lines of all rows in larger pieces, where that is faster

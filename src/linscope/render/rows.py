@@ -62,6 +62,9 @@ def _plain_value(value: Any) -> Any:
 def _write_text(rows: Rows, out: IO[str]) -> None:
     for line in rows.title:
         out.write(f"# {line}\n" if line else "#\n")
+    if rows.text is not None:
+        out.writelines(rows.text())
+        return
     source = iter(rows.rows)
     shown = [i for i, column in enumerate(rows.columns) if column.in_text]
     columns = [rows.columns[i] for i in shown]

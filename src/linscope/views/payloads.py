@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from linscope.analysis.kernel_addresses import kernel_names
 from linscope.binfmt.binary_printf import binary_printer
 from linscope.binfmt.print_code import PrintContext, RowPrinter, no_symbol, row_printer
+from linscope.binfmt.print_columns import ColumnPrinter, Texts, joined
 from linscope.columns.profile import EventTable, Profile
 from linscope.symbols.objects import Symbolizer
 
@@ -22,6 +23,7 @@ class Payloads:
         symbol = kernel_names(profile, symbolizer)
         self._profile = profile
         self._printers: dict[int, tuple[EventTable, RowPrinter]] = {}
+        self._writers: dict[int, ColumnPrinter] = {}
         self.notes: list[str] = []
         for number, event in enumerate(profile.events):
             table = profile.tables.get(event.name)
@@ -30,8 +32,10 @@ class Payloads:
             context: PrintContext = table.printing or PrintContext()
             if context.symbol is no_symbol:
                 context = replace(context, symbol=symbol)
-            printer = binary_printer(table.form, context) or row_printer(table.form, context)
+            binary = binary_printer(table.form, context)
+            printer = binary or row_printer(table.form, context)
             self._printers[number] = table, printer
+            self._writers[number] = ColumnPrinter(printer, context, by_format=binary is None)
             if printer.problem is not None:
                 self.notes.append(f"{event.name}: {printer.problem}; its fields are shown as name=value")
 
@@ -48,3 +52,25 @@ class Payloads:
             there = table.rows[at] == mine
             found.update(zip(mine[there].tolist(), printer.rows(table.columns, at[there]), strict=True))
         return found
+
+    def joined_texts(self, samples: NDArray[np.int64]) -> tuple[NDArray[np.uint32], Texts]:
+        """Which of some texts each of the samples has, and these; a sample without fields has an empty one."""
+        events = self._profile.samples.event[samples]
+        parts = [joined([""])]
+        which = np.zeros(len(samples), np.uint32)
+        count = 1
+        for number, writer in self._writers.items():
+            mine = np.flatnonzero(events == number)
+            if not len(mine):
+                continue
+            table = self._printers[number][0]
+            at = np.searchsorted(table.rows, samples[mine])
+            at[at == len(table.rows)] = 0
+            there = table.rows[at] == samples[mine]
+            mine, at = mine[there], at[there]
+            which[mine] = np.arange(count, count + len(mine), dtype=np.uint32)
+            parts.append(writer.write(table.columns, at))
+            count += len(mine)
+        shifts = np.cumsum([0, *(len(part.text) for part in parts[:-1])]).astype(np.uint64)
+        ends = np.concatenate([part.ends + shift for part, shift in zip(parts, shifts, strict=True)])
+        return which, Texts(b"".join(part.text for part in parts), ends)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from linscope.formats.perf_data.details import SampleDetails
 from linscope.picture.rows import Column, Rows
 from linscope.views.payloads import Payloads
 from linscope.views.sample_details import DETAIL_FIELDS, detail_text, detail_values
+from linscope.views.trace_lines import TraceLines
 
 FIELDS = (
     "comm",
@@ -146,7 +148,24 @@ def script_rows(
         columns.append(Column("details", in_text=False, value=lambda row: detail_values(details[row])))
     chained = [e.attr is None or bool(e.attr.sample_type & pe.PERF_SAMPLE_CALLCHAIN) for e in profile.events]
     rows = _rows(profile, stacks, keep, fields, payloads, chained, details)
-    return Rows(columns, rows, streaming=True, headings=False, notes=payloads.notes if "trace" in fields else ())
+    text = None
+    if _like_ftrace(profile, fields) and details is None:
+        lines = TraceLines(profile, payloads)
+        text = functools.partial(lines.blocks, _order(profile, keep))
+    notes = payloads.notes if "trace" in fields else ()
+    return Rows(columns, rows, streaming=True, headings=False, notes=notes, text=text)
+
+
+def _like_ftrace(profile: Profile, fields: frozenset[str]) -> bool:
+    """True where lines read as those of trace-cmd report."""
+    return "TRACE_CLOCK" in profile.features and fields == _DEFAULT
+
+
+def _order(profile: Profile, keep: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The samples to show, in time order."""
+    samples = profile.samples
+    order = np.flatnonzero(keep & (samples.event < len(profile.events)))
+    return order[np.argsort(samples.time_ns[order], kind="stable")]
 
 
 def _rows(
@@ -159,11 +178,10 @@ def _rows(
     details: Sequence[SampleDetails | None] | None,
 ) -> Iterator[Sequence[Any]]:
     samples = profile.samples
-    order = np.flatnonzero(keep & (samples.event < len(profile.events)))
-    order = order[np.argsort(samples.time_ns[order], kind="stable")]
+    order = _order(profile, keep)
     width = max((len(event.name) for event in profile.events), default=0)
     tracepoint = [e.attr is not None and e.attr.type == pe.PERF_TYPE_TRACEPOINT for e in profile.events]
-    like_ftrace = "TRACE_CLOCK" in profile.features and fields == _DEFAULT
+    like_ftrace = _like_ftrace(profile, fields)
     names = [f"{event.name.partition(':')[2] + ':':<21}" for event in profile.events]
     tasks: dict[tuple[int, int, int], str] = {}
     instances = profile.features.get("INSTANCES", []) if like_ftrace else []
