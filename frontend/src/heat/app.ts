@@ -245,7 +245,7 @@ export class HeatApp {
     const percentiles = Object.entries(heat.lines)
       .filter(([, values]) => values[column] !== null)
       .map(([name, values]) => `${name} ${formatValue(values[column]!, heat.unit)}`);
-    if (percentiles.length) lines.push(`column: ${percentiles.join(", ")}`);
+    if (percentiles.length) lines.push(`${heat.lineColumns > 1 ? `${heat.lineColumns} columns` : "column"}: ${percentiles.join(", ")}`);
     if (heat.lost[column]) lines.push(`${heat.lost[column]!.toLocaleString("en-US")} events were lost here`);
     return lines;
   }

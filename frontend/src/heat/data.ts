@@ -18,6 +18,7 @@ interface Header {
   rows: number;
   edges: number[];
   lines: Record<string, (number | null)[]>;
+  lineColumns: number; // neighbors that share a value of the lines
   lost: number[];
   xTicks: Tick[][]; // the same axis with ever more labels
   yTicks: Tick[];

@@ -225,10 +225,11 @@ export class HeatPainter {
     context.textBaseline = "middle";
     context.font = `600 ${FONT}`;
     let lowest = Infinity;
-    for (const [y, name] of labels.sort((a, b) => b[0] - a[0])) {
-      lowest = Math.min(y, lowest - 14);
+    labels.sort((a, b) => b[0] - a[0]);
+    labels.forEach(([y, name], place) => {
+      lowest = Math.max(Math.min(y, lowest - 14), TOP + 6 + 14 * (labels.length - 1 - place));
       context.fillStyle = theme.lines[name] ?? theme.text;
       context.fillText(name, this.width - RIGHT + 7, lowest);
-    }
+    });
   }
 }

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linscope.analysis.event_filter import text_codes
-from linscope.analysis.known_pairs import FIRST, LAST, NESTED
 from linscope.columns.profile import Profile
 from linscope.columns.trees import intern_pairs
 from linscope.errors import UsageError
+from linscope.sources.known_pairs import FIRST, LAST, NESTED
 
 Index = NDArray[np.int64]
 REPEATS = (LAST, FIRST, NESTED)

@@ -13,9 +13,9 @@ from linscope.analysis.event_rows import EventRows, backward_steps, find_events
 from linscope.analysis.filters import Filter, compile_pattern, main_event
 from linscope.analysis.frames import ResolvedFrames
 from linscope.analysis.intervals import REPEATS, key_codes, match, spans_a_loss
-from linscope.analysis.known_pairs import LAST, PAIRS, Pair, find_pair
 from linscope.columns.profile import Profile
 from linscope.errors import UnknownNameError, UsageError
+from linscope.sources.known_pairs import LAST, PAIRS, Pair, find_pair
 from linscope.units import format_duration
 
 Index = NDArray[np.int64]
@@ -123,7 +123,8 @@ def measure(profile: Profile, question: Question) -> Points:
     else:
         points = _sizes(profile, start, question)
     if steps := backward_steps(profile):
-        points.notes.append(f"the clock went back {steps:,} times between events of one CPU; events are taken by time")
+        often = "once" if steps == 1 else f"{steps:,} times"
+        points.notes.append(f"the clock went back {often} between events of one CPU; events are taken by time")
     return points.take(np.argsort(points.time_ns, kind="stable"))
 
 

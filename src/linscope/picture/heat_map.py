@@ -37,6 +37,7 @@ class HeatMap:
     y_edges: Ints  # rows + 1, ascending
     counts: Ints  # [row, column]
     lines: dict[str, NDArray[np.float64]] = field(default_factory=dict)  # name -> value by column, NaN: none
+    line_columns: int = 1  # neighbors that share a value of the lines, where a column has too few points
     summary: list[tuple[str, int]] = field(default_factory=list)  # ("p99", value): of all points
     lost: Ints = field(default_factory=lambda: np.empty(0, np.int64))  # events lost by column; empty: none
     notes: list[str] = field(default_factory=list)
@@ -87,6 +88,10 @@ class HeatMap:
             values = _linear_ticks(low, high, room, self.unit)
         places = self.y_of(values).tolist()
         texts = [format_value(value, self.unit) for value in values]
+        if len(set(texts)) < len(texts):  # values so near to each other need all their digits
+            step = values[1] - values[0]
+            in_time = self.unit == "ns"
+            texts = [format_time(value, step, high) if in_time else f"{value:,}" for value in values]
         least = len(self.y_edges) / max(room, 1) * 0.6  # rows from one label to the next
         ticks: list[tuple[float, str]] = []
         for place, text in zip(places, texts, strict=True):
@@ -154,7 +159,9 @@ def format_value(value: float, unit: str) -> str:
         return _scaled(value, _BYTES, " B")
     if unit == "ns":
         return "0" if not value else _scaled(value, _TIMES, " ns")
-    return _scaled(value, _POWERS, "") if value >= 10**4 else f"{value:,.0f}"
+    if value >= 10**4:
+        return _scaled(value, _POWERS, "")
+    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.2g}"
 
 
 def _scaled(value: float, scales: tuple[tuple[str, int], ...], plain: str) -> str:
@@ -169,7 +176,7 @@ def _scaled(value: float, scales: tuple[tuple[str, int], ...], plain: str) -> st
 
 def format_time(time_ns: int, step_ns: int, last_ns: int) -> str:
     """ "1.25 s", "2 min", "1:05 h" of a time on an axis with such steps that ends at last_ns."""
-    if step_ns >= 60 * 10**9:
+    if step_ns >= 60 * 10**9 and step_ns % (60 * 10**9) == 0:
         minutes = time_ns // (60 * 10**9)
         return f"{minutes // 60}:{minutes % 60:02d} h" if minutes >= 60 else f"{minutes} min"
     name, scale = next(((n, s) for n, s in _TIMES if max(step_ns, last_ns) >= s), _TIMES[-1])

@@ -64,6 +64,7 @@ def _pack(picture: HeatMap, details: HeatDetails) -> str:
             name: [None if math.isnan(value) else value for value in line.tolist()]
             for name, line in picture.lines.items()
         },
+        "lineColumns": picture.line_columns,
         "lost": picture.lost.tolist(),
         "xTicks": [picture.x_ticks(room) for room in _X_ROOMS],
         "yTicks": picture.y_ticks(_Y_ROOM),

@@ -153,8 +153,9 @@ def _lines(picture: HeatMap, scale: float, tall: int, bottom: int, inner: int) -
         last = places[~np.isnan(places)][-1]
         labels.append((bottom - float(last) * tall, name))
     lowest = bottom + 14.0
-    for y, name in sorted(labels, reverse=True):
-        lowest = min(y + 4, lowest - 13)
+    top = bottom - picture.counts.shape[0] * tall
+    for place, (y, name) in enumerate(sorted(labels, reverse=True)):
+        lowest = max(min(y + 4, lowest - 13), top + 8 + 13 * (len(labels) - 1 - place))
         x = _LEFT + inner + 6
         parts.append(f'<text x="{x}" y="{lowest:.1f}" style="fill:{_LINES[name]};font-weight:600">{name}</text>\n')
     return parts

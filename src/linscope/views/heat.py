@@ -19,6 +19,7 @@ _WIDE = 6  # values that spread over more than this factor are drawn by logarith
 _MAX_BITS = 3  # 8 rows a power of two at most
 _FILLING = (10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100)  # steps of columns, in tenths of a power of ten
 _FRAME_ROWS = (50, 40, 25, 20, 10)
+_ENOUGH = 100  # points of a percentile
 _SUMMARY = (("min", 0.0), ("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0))
 
 
@@ -49,6 +50,8 @@ def heat_map(
     height = len(edges) - 1
     counts = np.bincount(cell, minlength=height * count).reshape(height, count).astype(np.int64)
     times = points.time_ns
+    by_column = points.by != "offset"
+    lines, together = _percentile_lines(points.value, column, count) if by_column else ({}, 1)
     noun = {"latency": "intervals"}.get(points.by, "events")
     picture = HeatMap(
         title=title,
@@ -59,8 +62,9 @@ def heat_map(
         x_step_ns=step,
         y_edges=edges,
         counts=counts,
-        lines=_percentile_lines(points.value, column, count) if points.by != "offset" else {},
-        summary=summary(points.value) if points.by != "offset" else [],
+        lines=lines,
+        line_columns=together,
+        summary=summary(points.value) if by_column else [],
         lost=_lost(profile, start, step, count),
         notes=notes,
         log=log,
@@ -84,18 +88,24 @@ def _rank(part: float, count: Any) -> Any:
     return np.maximum(np.ceil(part * count - 1e-9).astype(np.int64) - 1, 0)
 
 
-def _percentile_lines(values: Index, column: Index, columns: int) -> dict[str, NDArray[np.float64]]:
-    order = np.lexsort((values, column))
+def _percentile_lines(values: Index, column: Index, columns: int) -> tuple[dict[str, NDArray[np.float64]], int]:
+    """(values by column, how many columns share one): so many that a percentile is of a hundred points or more."""
+    together = 1
+    occupied = len(np.unique(column))
+    while together < columns and len(values) * together < _ENOUGH * occupied:
+        together *= 2
+    group = column // together
+    order = np.lexsort((values, group))
     ordered = values[order]
-    counts = np.bincount(column, minlength=columns)
+    counts = np.bincount(group, minlength=-(-columns // together))
     begin = np.cumsum(counts) - counts
+    some = counts > 0
     lines = {}
     for name, part in PERCENTILES:
-        line = np.full(columns, np.nan)
-        some = counts > 0
+        line = np.full(len(counts), np.nan)
         line[some] = ordered[begin[some] + _rank(part, counts[some])]
-        lines[name] = line
-    return lines
+        lines[name] = np.repeat(line, together)[:columns]
+    return lines, together
 
 
 def _columns(points: Points, wanted: int) -> tuple[int, int, int]:

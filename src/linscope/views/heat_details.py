@@ -140,7 +140,7 @@ def points_graph(
     """The flame graph of the points' stacks, by the task they are about.
 
     weight: of each point.  group: of each point a number; the graph's split "groups" then tells each node's weight
-    by it, its labels left out.
+    by it, its labels are empty.
     """
     count = len(profile.samples)
     task, weights = np.zeros(count, np.uint32), np.zeros(count, np.uint64)
@@ -154,7 +154,7 @@ def points_graph(
     if group is not None:
         pair, pair_node, pair_group = intern_pairs(node, group.astype(np.uint32))
         sums = add_up(pair, weight.astype(np.uint64), len(pair_node))
-        splits["groups"] = Split([], pair_node, pair_group, sums)
+        splits["groups"] = Split([""] * (int(group.max()) + 1 if len(group) else 0), pair_node, pair_group, sums)
     graph = flame_graph(
         tree, points.comms, title=title, subtitle=subtitle, unit=unit, event=points.events, notes=notes,
         splits={},
