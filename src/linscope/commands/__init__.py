@@ -16,6 +16,8 @@ COMMANDS = Table(
         "export": Entry("linscope.commands.export:EXPORT", "write a recording in another format"),
         "events": Entry("linscope.commands.events:EVENTS", "the kernel's trace events: list, show, record, stream"),
         "ftrace": Entry("linscope.commands.ftrace:FTRACE", "the kernel's tracers: functions, call graphs, latencies"),
+        "hist": Entry("linscope.commands.hist:HIST", "histograms that the kernel itself counts, as tables with bars"),
+        "dyndbg": Entry("linscope.commands.dyndbg:DYNDBG", "the kernel's debug prints: list, switch for a while, follow"),
         "lab": Entry("linscope.commands.lab:LAB", "run a command in a disposable kernel with this machine's files"),
     },
 )

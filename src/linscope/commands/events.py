@@ -27,21 +27,27 @@ class _OfEvent(argparse.Action):
         setattr(namespace, self.dest, [*(getattr(namespace, self.dest) or []), (len(namespace.event) - 1, values)])
 
 
-def add_tracing_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that choose events, targets and the buffer, shared by the commands of the kernel's tracer."""
+def add_target_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that choose what is traced and for how long, shared by the commands of the kernel's tracer."""
     add = parser.add_argument
-    add("-e", "--event", action="append", metavar="EVENT", help="SYS:NAME, SYS:*, NAME, with wildcards (repeatable)")
-    add("--filter", action=_OfEvent, metavar="EXPR", help="of the event before it: 'prev_pid==0'")
-    add("--trigger", action=_OfEvent, metavar="T", help="of the event before it: stacktrace, traceoff:1...")
     add("-p", "--pid", metavar="PID", help="existing processes, by comma")
     add("-a", "--all", action="store_true", help="the whole system")
     add("-C", "--cpu", metavar="LIST", help="only on these CPUs: 0,2-3")
     add("-i", "--no-inherit", action="store_true", help="leave out child processes")
+    add("--clock", metavar="CLOCK", help="trace clock: local, global, mono, boot...")
+    add("--duration", metavar="TIME", help="stop after this time (10s, 500ms)")
+
+
+def add_tracing_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that choose events, targets and the buffer."""
+    add = parser.add_argument
+    add("-e", "--event", action="append", metavar="EVENT", help="SYS:NAME, SYS:*, NAME, with wildcards (repeatable)")
+    add("--filter", action=_OfEvent, metavar="EXPR", help="of the event before it: 'prev_pid==0'")
+    add("--trigger", action=_OfEvent, metavar="T", help="of the event before it: stacktrace, traceoff:1...")
     add("-O", "--option", action="append", metavar="NAME", help="a trace option, or noNAME (repeatable)")
     add("-T", "--stacktrace", action="store_true", help="the kernel's stack at each event")
-    add("--clock", metavar="CLOCK", help="trace clock: local, global, mono, boot...")
     add("-m", "--buffer", metavar="SIZE", help="buffer of each CPU (by what is recorded)")
-    add("--duration", metavar="TIME", help="stop after this time (10s, 500ms)")
+    add_target_arguments(parser)
 
 
 class Events:
@@ -84,26 +90,31 @@ class Events:
         raise UsageError("not yet")
 
 
-def tracing_options(arguments: argparse.Namespace, **more: Any) -> TraceOptions:
-    """TraceOptions of the arguments that add_tracing_arguments declared.  Raises UsageError."""
+def target_options(arguments: argparse.Namespace) -> TraceOptions:
+    """TraceOptions of the arguments that add_target_arguments declared.  Raises UsageError."""
     from linscope.commands.record import numbers
     from linscope.session.tracing.options import TraceOptions
     from linscope.sources.pmus import parse_cpu_list
 
-    options = [*(arguments.option or ())]
-    if arguments.stacktrace:
-        options.append("stacktrace")
     return TraceOptions(
-        events=event_choices(arguments),
-        options=tuple(options),
         clock=arguments.clock or "",
-        buffer_size=parse_bytes(arguments.buffer) if arguments.buffer else 0,
         cpus=tuple(parse_cpu_list(arguments.cpu)) if arguments.cpu else (),
         pids=numbers(arguments.pid, "process id"),
         system_wide=arguments.all,
         children=not arguments.no_inherit,
         duration_ns=parse_duration(arguments.duration) if arguments.duration else 0,
-        **more,
+    )
+
+
+def tracing_options(arguments: argparse.Namespace) -> TraceOptions:
+    """TraceOptions of the arguments that add_tracing_arguments declared.  Raises UsageError."""
+    options = [*(arguments.option or ())]
+    if arguments.stacktrace:
+        options.append("stacktrace")
+    return target_options(arguments)._replace(
+        events=event_choices(arguments),
+        options=tuple(options),
+        buffer_size=parse_bytes(arguments.buffer) if arguments.buffer else 0,
     )
 
 

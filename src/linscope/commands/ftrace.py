@@ -86,8 +86,7 @@ def _knob(text: str) -> tuple[str, str]:
 def _options(arguments: argparse.Namespace) -> Any:
     functions = list(arguments.function or ())
     functions += [f"*:mod:{name}" for name in arguments.module or ()]
-    return tracing_options(
-        arguments,
+    return tracing_options(arguments)._replace(
         tracer=arguments.tracer,
         functions=tuple(functions),
         not_functions=tuple(arguments.notrace or ()),

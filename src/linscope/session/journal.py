@@ -87,7 +87,18 @@ class Journal:
 
 
 def undo(entries: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Undo changes, the last first.  Returns (those that are left, why)."""
+    """Undo changes, the last first; what is held by an earlier one once more after that.
+
+    Returns (those that are left, why).
+    """
+    left, complaints = _undo_pass(entries)
+    while left and len(left) < len(entries):
+        entries = left
+        left, complaints = _undo_pass(entries)
+    return left, complaints
+
+
+def _undo_pass(entries: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
     left, complaints = [], []
     for entry in reversed(entries):
         try:

@@ -184,6 +184,18 @@ class TraceInstance:
         except OSError as error:
             raise self._refused(f"write to {file}", error, file) from None
 
+    def define(self, file: str, text: str, *, undo: str) -> None:
+        """Add a line to one of tracefs' lists of definitions (synthetic_events, kprobe_events...) until the end.
+
+        undo: the line that takes it out again.  Raises SystemCallError, NotInKernel.
+        """
+        self.journal.add("write", file, text=undo)
+        try:
+            write_text(f"{self.tracefs}/{file}", text)
+        except OSError as error:
+            self.journal.forget()
+            raise self._refused(f"write {text!r} to {file}", error, file) from None
+
     def option(self, name: str, on: bool) -> None:
         """Set one of trace_options.  Raises UnknownNameError, SystemCallError."""
         if not self.has(f"options/{name}"):

@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Self
 
 from linscope.errors import SystemCallError, UsageError
 from linscope.session.journal import Journal
@@ -54,7 +55,7 @@ class TraceSession:
         self._journal: Journal | None = None
         self.instance: TraceInstance
 
-    def __enter__(self) -> TraceSession:
+    def __enter__(self) -> Self:
         try:
             self._open()
         except BaseException:
@@ -181,12 +182,13 @@ class TraceSession:
         instance = self.instance
         log = ErrorLog(instance.path)
         assert self._journal is not None
-        if not instance.name:
-            self._journal.add("write", file, text=undo)
+        noted = not instance.name or undo.startswith("!hist")  # histograms that use each other hold their instance
+        if noted:
+            self._journal.add("write", f"instances/{instance.name}/{file}" if instance.name else file, text=undo)
         try:
             write_text(f"{instance.path}/{file}", text)
         except OSError as error:
-            if not instance.name:
+            if noted:
                 self._journal.forget()
             if error.errno in (errno.EINVAL, errno.ENOENT, errno.ENODEV, errno.EEXIST, errno.E2BIG):
                 raise log.error(what, text) from None
