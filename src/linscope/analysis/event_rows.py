@@ -61,7 +61,7 @@ class EventRows:
     @property
     def fields(self) -> list[str]:
         """The events' own fields that all of them have."""
-        filled = [table for table in self._tables if table is None or len(table)]
+        filled = [table for table in self._tables if table is None or len(table)] or self._tables
         found = [list(table.columns) if table is not None else [] for table in filled]
         return [name for name in found[0] if all(name in other for other in found)] if found else []
 
@@ -76,10 +76,10 @@ class EventRows:
                 f"field of {self.names[0]}", name, [*self.fields, *_OF_SAMPLES, "comm"],
                 next_step=f"it has: {', '.join([*self.fields, 'comm', 'pid', 'tid', 'cpu'])}",
             )  # fmt: skip
-        columns = [table.columns[name] for table in self._tables if table is not None and len(table)]
-        if len(columns) == 1 and self._order is None:
+        tables = [table for table in self._tables if table is not None]
+        columns = [table.columns[name] for table in tables if len(table)] or [tables[0].columns[name]]
+        if self._order is None:
             return columns[0]
-        assert self._order is not None
         if all(isinstance(column, np.ndarray) for column in columns):
             return np.concatenate(columns)[self._order]
         texts = [text for column in columns for text in _as_texts(column)]

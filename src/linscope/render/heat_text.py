@@ -173,12 +173,9 @@ class _Printer:
         most = int(picture.counts.max())
         step = format_value(picture.x_step_ns, "ns")
         begin = f"time from {start // 10**9}.{start % 10**9:09d} s".rstrip("0 s").rstrip(".") + " s"
-        parts = [f"1 to {most:,} a cell", f"a column is {step}", begin]
-        lines = [f"{scale} {', '.join(parts[:2])}"]
-        if len(", ".join(parts)) + len(_TRUE) < self.width:
-            lines = [f"{scale} {', '.join(parts)}"]
-        else:
-            lines.append(begin)
+        text = f"1 to {most:,} a cell, a column is {step}, {begin}"
+        first, *rest = textwrap.wrap(text, self.width - len(_TRUE) - 1)
+        lines = [f"{scale} {first}", *rest]
         if picture.lost.any():
             lines.append(f"! events were lost: {int(picture.lost.sum()):,}")
         return lines

@@ -146,6 +146,7 @@ def _rows(points: Points, wanted: int, scale: str, limits: tuple[int | None, int
     wide = top >= _WIDE * max(bottom, 1) and top - bottom >= _WIDE
     log = scale == "log" or (scale == "auto" and wide)
     edges = _log_edges(bottom, top, wanted) if log else _linear_edges(bottom, top, wanted, points.unit)
+    edges = np.unique(np.clip(edges, low, high)) if (low, high) != (None, None) else edges
     if least < edges[0]:
         edges = np.r_[min(least, 0), edges]  # what lies below, zeros first of all, has one row
     if most >= edges[-1]:
