@@ -19,7 +19,7 @@ class Ftrace:
     summary = "the kernel's tracers: functions, call graphs, latencies"
     examples = (
         "linscope ftrace function -f 'vfs_*' -- ls",
-        "linscope ftrace function_graph --graph vfs_read --max-depth 3 -- cat /etc/hostname",
+        "linscope ftrace function_graph --graph vfs_read --max-depth 3 -- ls /",
         "linscope ftrace function_graph --total -- ls",
         "linscope ftrace function_graph -o trace.dat -- make",
         "linscope ftrace show trace.dat --flame calls.html",

@@ -19,8 +19,8 @@ class Hist:
     summary = "histograms that the kernel itself counts, as tables with bars"
     examples = (
         "linscope hist 'sched:sched_switch:keys=next_comm' -- make",
-        "linscope hist 'kmem:kmalloc:keys=bytes_req.log2:values=bytes_alloc' -- ls -R /usr",
-        "linscope hist 'raw_syscalls:sys_enter:keys=id.syscall:sort=hitcount.descending' -- ls",
+        "linscope hist 'kmem:kmalloc:keys=bytes_req.log2' -- ls -R /usr",
+        "linscope hist 'raw_syscalls:sys_enter:keys=id.syscall' -- ls",
         "linscope hist --latency sched_waking..sched_switch -- make",
     )
     formats = True
