@@ -12,6 +12,7 @@ from linscope.binfmt.event_format import EventFormat, Field, is_text
 from linscope.binfmt.print_code import PrintContext
 from linscope.binfmt.print_text import text_of
 from linscope.binfmt.ring_buffer import gather_fields
+from linscope.columns.growing import GrowingColumn
 from linscope.columns.profile import EventTable
 
 _SIZES = (1, 2, 4, 8)
@@ -21,6 +22,11 @@ def _dtype(field_: Field, order: str, size: int) -> np.dtype[Any]:
     return np.dtype(f"{order}{'i' if field_.signed else 'u'}{size}")
 
 
+def _growing(like: NDArray[Any]) -> GrowingColumn:
+    """A column for such rows; numbers become the machine's own byte order."""
+    return GrowingColumn(like.dtype.newbyteorder("="), like.shape[1:])
+
+
 @dataclass
 class EventTableBuilder:
     """Columns of one event, chunk by chunk."""
@@ -28,8 +34,8 @@ class EventTableBuilder:
     form: EventFormat
     order: str
     printing: PrintContext
-    rows: list[NDArray[np.int64]] = field(default_factory=list)
-    parts: dict[str, list[Any]] = field(default_factory=dict)
+    rows: GrowingColumn = field(default_factory=lambda: GrowingColumn(np.int64))
+    parts: dict[str, Any] = field(default_factory=dict)  # field -> GrowingColumn, or list of str or bytes
 
     def width(self) -> int:
         """Bytes of the fixed part of a payload."""
@@ -49,13 +55,16 @@ class EventTableBuilder:
             at, size, rows = at[whole], size[whole], rows[whole]
         if not len(at):
             return
-        self.rows.append(rows)
+        self.rows.extend(rows)
         fixed = [one for one in self.form.fields if one.size]
         raw = dict(zip(fixed, gather_fields(buffer, at, [(one.offset, one.size) for one in fixed]), strict=True))
         for one in self.form.fields:
             rest = (buffer, at, size)
             column = self._column(one, raw[one], *rest) if one.size else self._tail(one, *rest)
-            self.parts.setdefault(one.name, []).append(column)
+            kept = self.parts.get(one.name)
+            if kept is None:
+                kept = self.parts[one.name] = [] if isinstance(column, list) else _growing(column)
+            kept.extend(column)
 
     def _tail(self, one: Field, buffer: NDArray[np.uint8], at: NDArray[np.uint32], size: NDArray[np.uint32]) -> Any:
         """What is left of the record behind the other fields."""
@@ -98,14 +107,6 @@ class EventTableBuilder:
 
     def finish(self) -> EventTable:
         """The table of all that was added."""
-        columns: dict[str, Any] = {}
-        for name, parts in self.parts.items():
-            if isinstance(parts[0], list):
-                columns[name] = [value for part in parts for value in part]
-            else:
-                column = parts[0] if len(parts) == 1 else np.concatenate(parts)
-                native = column.dtype.newbyteorder("=")
-                columns[name] = column.astype(native, copy=False) if column.dtype.kind in "iu" else column
-            parts.clear()  # both are large
-        rows = np.concatenate(self.rows) if self.rows else np.empty(0, np.int64)
-        return EventTable(f"{self.form.system}:{self.form.name}", rows, columns, self.form, self.printing)
+        columns = {name: kept if isinstance(kept, list) else kept.finish() for name, kept in self.parts.items()}
+        name = f"{self.form.system}:{self.form.name}"
+        return EventTable(name, self.rows.finish(), columns, self.form, self.printing)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import mmap
-import struct
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -17,15 +15,16 @@ from linscope.abi import perf_event as pe
 from linscope.binfmt.event_format import EventFormat
 from linscope.binfmt.print_code import PrintContext
 from linscope.binfmt.ring_buffer import NO_TYPE, PageEvents, decode_pages
+from linscope.columns.growing import GrowingColumn
 from linscope.columns.profile import Event, Frames, Loss, Profile, Samples, Space, Stacks
 from linscope.contracts import ReadOptions
 from linscope.errors import FormatError
 from linscope.formats._event_tables import EventTableBuilder
 from linscope.formats.perf_data.attrs import EventAttr
-from linscope.formats.trace_dat.container import MAGIC, Buffer, Container, CpuData, read_container, unpack
+from linscope.formats.trace_dat.container import MAGIC, Buffer, Container, CpuData, read_container
+from linscope.formats.trace_dat.pages import PageReader, Pages
 from linscope.formats.trace_dat.symbols import FileSymbols
 
-_CHUNK = 8 << 20  # bytes of pages decoded at once
 _MOST_PIDS = 1 << 22  # PID_MAX_LIMIT
 _NO_EVENT = 0xFFFF
 _COLUMNS = (("time_ns", "u8"), ("cpu", "u4"), ("pid", "u4"), ("event", "u2"))
@@ -44,7 +43,8 @@ class TraceDat:
         data = _contents(source)
         try:
             container = read_container(data, options.where)
-            return _Reader(data, container, options).read()
+            fd = source.fileno() if isinstance(data, mmap.mmap) else -1
+            return _Reader(PageReader(data, fd, container), container, options).read()
         except FormatError as error:
             error.where = error.where or options.where
             raise
@@ -65,13 +65,13 @@ def _contents(source: BinaryIO) -> bytes | mmap.mmap:
 class _Reader:
     """Collects the events of all buffers, CPU by CPU."""
 
-    def __init__(self, data: bytes | mmap.mmap, container: Container, options: ReadOptions) -> None:
-        self.data = data
+    def __init__(self, pages: PageReader, container: Container, options: ReadOptions) -> None:
+        self.pages = pages
         self.container = container
         self.options = options
         self.problems: list[Exception] = list(container.problems)
         self.losses: list[Loss] = []
-        self.columns: dict[str, list[NDArray[Any]]] = {name: [] for name, _ in _COLUMNS}
+        self.columns = {name: GrowingColumn(kind) for name, kind in _COLUMNS}
         self.events: list[Event] = []
         self.numbers = np.full(1 << 16, _NO_EVENT, np.uint16)  # number of the event of each id
         self.builders: dict[int, EventTableBuilder] = {}
@@ -92,60 +92,26 @@ class _Reader:
         return self._profile()
 
     def _cpu(self, buffer: Buffer, cpu: CpuData) -> None:
-        page_size = buffer.page_size or self.container.tracing.page_size
-        if page_size < 64:
-            raise FormatError(f"pages of {page_size} bytes")
         try:
-            for pages, offset in self._pieces(buffer, cpu):
-                self._pages(pages, cpu.cpu, page_size, offset)
+            for pages in self.pages.pages(buffer, cpu):
+                self._pages(pages, cpu.cpu)
         except FormatError as error:
             error.where = error.where or self.options.where
             self.problems.append(error)
 
-    def _pieces(self, buffer: Buffer, cpu: CpuData) -> Iterator[tuple[NDArray[np.uint8], int]]:
-        """Whole pages in the order of the file, and the offset they began at."""
-        if not buffer.compressed:
-            end = min(cpu.offset + cpu.size, len(self.data))
-            if cpu.offset < end:
-                yield np.frombuffer(self.data, np.uint8, end - cpu.offset, cpu.offset), cpu.offset
-            if end < cpu.offset + cpu.size:
-                what = f"the file ends {cpu.offset + cpu.size - end} bytes before the end of CPU {cpu.cpu}'s pages"
-                raise FormatError(what, offset=len(self.data))
-            return
-        order = self.container.order()
-        at = cpu.offset
-        (count,) = self._unpack(order + "I", at)
-        at += 4
-        for _ in range(count):
-            packed, size = self._unpack(order + "II", at)
-            at += 8
-            if at + packed > len(self.data):
-                raise FormatError("the file ends in compressed pages", offset=len(self.data))
-            content = unpack(self.container.algorithm, bytes(self.data[at : at + packed]), size, at)
-            yield np.frombuffer(content, np.uint8), at
-            at += packed
-
-    def _unpack(self, form: str, at: int) -> tuple[int, ...]:
-        if at + struct.calcsize(form) > len(self.data):
-            raise FormatError("the file ends before its pages", offset=min(at, len(self.data)))
-        return struct.unpack_from(form, self.data, at)
-
-    def _pages(self, data: NDArray[np.uint8], cpu: int, page_size: int, offset: int) -> None:
+    def _pages(self, pages: Pages, cpu: int) -> None:
         """Take the events of whole pages."""
         long_size, big = self.printing.long_size, self.printing.big_endian
-        step = max(_CHUNK // page_size, 1) * page_size
-        for first in range(0, len(data) // page_size * page_size, step):
-            chunk = data[first : first + step]
-            found = decode_pages(chunk, page_size, long_size=long_size, big_endian=big)
-            self._take(chunk, found, cpu)
-            for at in list(found.damaged.values())[:1]:
-                what = f"{len(found.damaged)} pages of CPU {cpu} are damaged, the first"
-                self.problems.append(FormatError(what, where=self.options.where, offset=offset + first + at))
-            for page, missed in found.missed.items():
-                head = chunk[page * page_size : page * page_size + 8].tobytes()
-                self.losses.append(Loss(int.from_bytes(head, "big" if big else "little"), cpu, max(missed, 1), -1))
-            if self.options.progress is not None:
-                self.options.progress(offset + first)
+        found = decode_pages(pages.data, pages.page_size, long_size=long_size, big_endian=big)
+        self._take(pages.data, found, cpu)
+        for at in list(found.damaged.values())[:1]:
+            what = f"{len(found.damaged)} pages of CPU {cpu} are damaged, the first"
+            self.problems.append(FormatError(what, where=self.options.where, offset=pages.offset(at)))
+        for page, missed in found.missed.items():
+            head = pages.data[page * pages.page_size :][:8].tobytes()
+            self.losses.append(Loss(int.from_bytes(head, "big" if big else "little"), cpu, max(missed, 1), -1))
+        if self.options.progress is not None:
+            self.options.progress(pages.offset(0))
 
     def _take(self, data: NDArray[np.uint8], found: PageEvents, cpu: int) -> None:
         """Make rows of the events of some pages."""
@@ -164,10 +130,10 @@ class _Reader:
             builder = self._builder(number)
             if builder is not None and self.options.tables:
                 builder.add(data, at[rows], size[rows], rows + self.count)
-        self.columns["time_ns"].append(time)
-        self.columns["cpu"].append(np.full(len(at), cpu, np.uint32))
-        self.columns["pid"].append(pid)
-        self.columns["event"].append(self.numbers[type_])
+        self.columns["time_ns"].extend(time)
+        self.columns["cpu"].extend(cpu, len(at))
+        self.columns["pid"].extend(pid)
+        self.columns["event"].extend(self.numbers[type_])
         self.count += len(at)
 
     def _builder(self, number: int) -> EventTableBuilder | None:
@@ -185,10 +151,7 @@ class _Reader:
         return self.builders.setdefault(number, made)
 
     def _profile(self) -> Profile:
-        columns = {
-            name: np.concatenate(self.columns[name]) if self.columns[name] else np.empty(0, kind)
-            for name, kind in _COLUMNS
-        }
+        columns = {name: column.finish() for name, column in self.columns.items()}
         count = self.count
         zeros = np.zeros(count, np.uint32)
         pids, of_row = _numbered(columns["pid"])
