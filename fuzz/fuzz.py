@@ -30,7 +30,7 @@ def build() -> tuple[Path, bool]:
     BUILD.mkdir(parents=True, exist_ok=True)
     out = BUILD / "native"
     sources = [str(ROOT / "fuzz" / "native.cpp")]
-    sources += [str(NATIVE / f"{name}.cpp") for name in ("scan", "fold", "unwind", "cfi")]
+    sources += [str(NATIVE / f"{name}.cpp") for name in ("scan", "fold", "unwind", "cfi", "ring", "lines")]
     common = ["-std=c++20", "-O1", "-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
     clang = shutil.which("clang++")
     if clang:
@@ -121,12 +121,30 @@ def seeds_of_cfi() -> list[bytes]:
     return made
 
 
+def seeds_of_pages() -> list[bytes]:
+    """Pages of trace.dat files, and made-up ones of every kind of event, in both byte orders and sizes of long."""
+    made = []
+    for order, big in (("<", 0), (">", 2)):
+        for long_size, code in ((8, "Q"), (4, "I")):
+            for kinds in ((1, 2, 3), (0, 1), (30, 1, 31, 2), (29, 1), (28,)):
+                events = b"".join(
+                    struct.pack(order + "5I", kind << 27 | 5 if big else kind | 5 << 5, 12, 7, 8, 9) for kind in kinds
+                )
+                page = struct.pack(order + "Q" + code, 1000, len(events) | 3 << 30) + events
+                choice = bytes((16 | big, (4 if long_size == 8 else 0) | 1, 16))
+                made.append(choice + page.ljust(128, b"\1") * 2)
+    for path in sorted((RECORDINGS.parent / "trace-dat").glob("*.dat")):
+        data = path.read_bytes()
+        made += [b"\x10\x07\x10" + data[at : at + 4096] for at in range(len(data) - 8 * 4096, len(data) - 4095, 4096)]
+    return made
+
+
 def write_seeds() -> Path:
     """The folder of seeds."""
     folder = BUILD / "seeds"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    seeds = seeds_of_every_type() + seeds_of_cfi()
+    seeds = seeds_of_every_type() + seeds_of_cfi() + seeds_of_pages()
     for path in sorted(RECORDINGS.iterdir()) if RECORDINGS.is_dir() else []:
         seeds += seeds_of_recording(path)
     for number, seed in enumerate(seeds):

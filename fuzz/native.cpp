@@ -1,7 +1,8 @@
 // Feeds damaged input to the native code, as libFuzzer mutates it; with FUZZ_BY_ITSELF, by a loop of its own.
 // The first byte chooses the target:
 //   even: event layouts and records for the scanner, with an unwinder for samples that carry a stack dump (bit 3);
-//   odd:  call frame information and a stack for the unwinder.
+//   odd:  call frame information and a stack for the unwinder;
+//   even, bit 4: pages of a trace ring buffer, whose events become columns and lines.
 // See input() in fuzz.py for how a recording becomes such an input.
 #include <algorithm>
 #include <cstdint>
@@ -13,6 +14,8 @@
 #include <vector>
 
 #include "../src/linscope/_native/fold.h"
+#include "../src/linscope/_native/lines.h"
+#include "../src/linscope/_native/ring.h"
 #include "../src/linscope/_native/scan.h"
 #include "../src/linscope/_native/unwind.h"
 
@@ -21,7 +24,7 @@ using namespace linscope;
 namespace {
 
 constexpr size_t kLayoutBytes = 24, kMaxLayouts = 4;
-constexpr uint8_t kUnwinds = 1, kSwaps = 2, kUnwindsSamples = 8;
+constexpr uint8_t kUnwinds = 1, kSwaps = 2, kUnwindsSamples = 8, kTraces = 16;
 
 void expect(bool holds, const char *what) {
     if (!holds) {
@@ -169,6 +172,42 @@ void scan(const uint8_t *data, size_t size, uint8_t choice) {
     check_tree(tree, leaf);
 }
 
+void trace(const uint8_t *data, size_t size, bool big_endian) {
+    RingShape shape{64u << (data[1] & 3), data[1] & 4 ? 8u : 4u, big_endian};
+    uint32_t width = data[2] & 31;
+    data += 3, size -= 3;
+    RingEvents r = ring_events(data, size, shape);
+    size_t rows = r.time.size();
+    expect(r.at.size() == rows && r.size.size() == rows && r.page.size() == rows && r.pid.size() == rows &&
+               r.type.size() == rows && r.missed.size() == r.missed_page.size() &&
+               r.damaged.size() == r.damaged_page.size(),
+           "columns of events have one length");
+    std::vector<uint32_t> at;
+    for (size_t i = 0; i < rows; i++) {
+        uint64_t end = uint64_t{r.at[i]} + r.size[i];
+        expect(end <= (uint64_t{r.page[i]} + 1) * shape.page_size && end <= size, "events lie in their page");
+        if (r.size[i] >= width) at.push_back(r.at[i]);
+    }
+    std::vector<std::vector<uint8_t>> columns;
+    uint32_t half = width / 2;
+    expect(gather(data, size, at.data(), at.size(), {{0, half}, {half, width - half}, {0, width}}, columns),
+           "fields lie in their events");
+    at.push_back(static_cast<uint32_t>(size));
+    expect(gather(data, size, at.data(), at.size(), {{0, 1}}, columns) == false, "a field beyond the end is refused");
+    at.pop_back();
+    std::vector<uint64_t> numbers(r.time), ends{0, 3, 3};
+    std::vector<uint32_t> choices;
+    for (size_t i = 0; i < at.size(); i++) choices.push_back(r.pid[i] % 3);
+    std::vector<PieceSpec> pieces{
+        {Piece::Literal, data, std::min<size_t>(size, 4), nullptr, nullptr, 0, 0},
+        {Piece::Number, nullptr, 0, numbers.data(), nullptr, r.pid.empty() ? 0 : r.pid[0] & 127, width},
+        {Piece::Text, columns[2].data(), width, nullptr, nullptr, rows & 1 ? kLeft : 0, width * 2},
+        {Piece::Choice, reinterpret_cast<const uint8_t *>("abc"), 0, ends.data(), choices.data(), 0, 0},
+    };
+    Lines lines = write_lines(pieces, at.size());
+    expect(lines.end.size() == at.size() && (at.empty() || lines.end.back() == lines.text.size()), "lines end");
+}
+
 } // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -178,6 +217,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     try {
         if (data[0] & kUnwinds) {
             unwind(data + 1, size - 1, data[0] & kSwaps);
+        } else if (data[0] & kTraces) {
+            trace(data, size, data[0] & kSwaps);
         } else {
             scan(data, size, data[0]);
         }

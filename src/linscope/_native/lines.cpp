@@ -19,6 +19,7 @@ class Out {
     void finish() { text_.resize(used_); }
 
     void put(const uint8_t *bytes, uint64_t size) {
+        if (size == 0) return;
         std::memcpy(room(size), bytes, size);
         used_ += size;
     }
@@ -74,7 +75,7 @@ Lines write_lines(const std::vector<PieceSpec> &pieces, uint64_t rows) {
                 number(out, piece.numbers[row], piece.flags, piece.width);
             } else if (piece.kind == Piece::Text) {
                 const char *text = reinterpret_cast<const char *>(piece.bytes + row * piece.size);
-                out.padded("", {text, strnlen(text, piece.size)}, piece.flags & kLeft, piece.width);
+                out.padded("", {text, piece.size ? strnlen(text, piece.size) : 0}, piece.flags & kLeft, piece.width);
             } else {
                 uint32_t which = piece.choices[row];
                 uint64_t from = which ? piece.numbers[which - 1] : 0;

@@ -120,6 +120,7 @@ bool gather(const uint8_t *data, size_t size, const uint32_t *at, size_t rows, c
             auto [offset, bytes] = fields[f];
             uint8_t *to = out[f].data() + first * bytes;
             switch (bytes) {
+            case 0: break;
             case 1: copy_all<1>(data, at + first, count, offset, to); break;
             case 2: copy_all<2>(data, at + first, count, offset, to); break;
             case 4: copy_all<4>(data, at + first, count, offset, to); break;
