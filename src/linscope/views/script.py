@@ -182,6 +182,7 @@ def _rows(
     width = max((len(event.name) for event in profile.events), default=0)
     tracepoint = [e.attr is not None and e.attr.type == pe.PERF_TYPE_TRACEPOINT for e in profile.events]
     like_ftrace = _like_ftrace(profile, fields)
+    ticks = "TRACE_CLOCK_TICKS" in profile.features
     names = [f"{event.name.partition(':')[2] + ':':<21}" for event in profile.events]
     tasks: dict[tuple[int, int, int], str] = {}
     instances = profile.features.get("INSTANCES", []) if like_ftrace else []
@@ -217,12 +218,13 @@ def _rows(
                 if task is None:
                     task = tasks[comm_number, tid, cpu] = f"{comm:>16}-{_signed(tid):<5} [{cpu:03d}]"
                 micros = (time + 500) // 1000  # trace-cmd report rounds
+                stamp = f"{time:12d}" if ticks else f" {micros // 1000000:5d}.{micros % 1000000:06d}"
                 if prefixes:
                     task = prefixes[bisect.bisect_right(first_samples, row) - 1] + task
                 if cpu in losses and losses[cpu][0].time_ns <= time:
                     before = len(prefixes[0]) if prefixes else 0
                     task = task[:before] + _dropped(losses, cpu) + task[before:]
-                head.append(f"{task} {micros // 1000000:5d}.{micros % 1000000:06d}: {names[event]}")
+                head.append(f"{task}{stamp}: {names[event]}")
             else:
                 if "comm" in fields:
                     head.append(comm if chained[event] else f"{comm:>16}")

@@ -27,7 +27,7 @@ class TraceLines:
         self._instances = profile.features.get("INSTANCES", [])
         widest = max((len(name) for _, name in self._instances), default=0) + 2
         self._prefixes = [(name and f"{name}: ").ljust(widest) for _, name in self._instances]
-        self._decimals = bool(profile.features.get("TRACE_CLOCK_NS", True))
+        self._decimals = "TRACE_CLOCK_TICKS" not in profile.features
 
     def blocks(self, order: NDArray[np.int64]) -> Iterator[str]:
         """The lines of these samples, each with its newline, many at a time."""
@@ -48,7 +48,7 @@ class TraceLines:
             which = np.zeros(len(rows), np.uint32)
             which[list(drops)] = np.arange(1, len(drops) + 1, dtype=np.uint32)
             pieces.append(choice(which, ["", *drops.values()]))
-        pieces += [self._task(rows), (LITERAL, b" "), *self._time(samples.time_ns[rows]), (LITERAL, b": ")]
+        pieces += [self._task(rows), *self._time(samples.time_ns[rows]), (LITERAL, b": ")]
         pieces += [choice(samples.event[rows].astype(np.uint32), self._names), (LITERAL, b" ")]
         which, texts = self._payloads.joined_texts(rows)
         pieces += [(CHOICE, which, *texts), (LITERAL, b"\n")]
@@ -77,7 +77,7 @@ class TraceLines:
             return [number(time, 0, 12)]
         micros = (time + np.uint64(500)) // np.uint64(1000)
         seconds = micros // np.uint64(_MICROS)
-        return [number(seconds, 0, 5), (LITERAL, b"."), number(micros - seconds * np.uint64(_MICROS), ZEROS, 6)]
+        return [(LITERAL, b" "), number(seconds, 0, 5), (LITERAL, b"."), number(micros - seconds * np.uint64(_MICROS), ZEROS, 6)]
 
     def _drops(self, order: NDArray[np.int64]) -> dict[int, str]:
         """Place in order -> the line before it that tells of a loss; one row tells of one, the next of the next."""

@@ -14,14 +14,13 @@ from typing import NamedTuple
 
 from linscope.errors import FormatError, UnsupportedError
 from linscope.formats.perf_data.tracing_data import Blob, TracingData, parse_tracing_data
+from linscope.formats.trace_dat import options as opt
 
 MAGIC = b"\x17\x08\x44tracing"
 _COMPRESSED = 1  # flag of a section
 _LARGEST = 1 << 30  # bytes that one compressed piece may become
 _MOST_CPUS = 1 << 16
-_OPTION_DONE, _OPTION_CPUSTAT, _OPTION_BUFFER, _OPTION_TRACECLOCK, _OPTION_UNAME = 0, 2, 3, 4, 5
-_OPTION_OFFSET, _OPTION_CPUCOUNT, _OPTION_TIME_SHIFT, _OPTION_TSC2NSEC = 7, 8, 12, 14
-_SECTIONS = {16: "header", 17: "ftrace events", 18: "events", 19: "kallsyms", 20: "printk", 21: "cmdlines"}
+_SECTIONS = frozenset(range(opt.HEADER_INFO, opt.CMDLINES + 1))
 _COMMIT_SIZE = re.compile(r"commit;\s*offset:\s*\d+;\s*size:\s*(\d+)")
 
 
@@ -135,7 +134,7 @@ def _options_6(blob: Blob, made: Container, instances: list[tuple[int, str]]) ->
     while option := blob.number("H"):
         value = blob.take(blob.number("I"))
         made.options.setdefault(option, []).append(value)
-        if option == _OPTION_BUFFER:
+        if option == opt.BUFFER:
             inner = Blob(value, blob.at - len(value))
             inner.order = blob.order
             instances.append((inner.number("Q"), inner.string()))
@@ -144,7 +143,7 @@ def _options_6(blob: Blob, made: Container, instances: list[tuple[int, str]]) ->
 def _pages_6(blob: Blob, made: Container, name: str, cpus: int) -> Buffer:
     pages = [CpuData(cpu, blob.number("Q"), blob.number("Q")) for cpu in range(cpus)]
     clock = ""
-    if _OPTION_TRACECLOCK in made.options:
+    if opt.TRACECLOCK in made.options:
         clock = _clock(blob.text())
     return Buffer(name, clock, pages)
 
@@ -202,10 +201,10 @@ class _Version7:
             option = inner.number("H")
             value = Blob(inner.take(inner.number("I")), at)
             value.order = inner.order
-            if option == _OPTION_DONE:
+            if option == opt.DONE:
                 return value.number("Q")
             self.made.options.setdefault(option, []).append(bytes(value.data))
-            if option == _OPTION_BUFFER:
+            if option == opt.BUFFER:
                 self.made.buffers.append(self.buffer(value))
             elif option in _SECTIONS:
                 self.part(option, value.number("Q"))
@@ -225,23 +224,23 @@ class _Version7:
     def part(self, option: int, at: int) -> None:
         """A section with formats or names."""
         inner, _ = self.section(at)
-        tracing, what = self.made.tracing, _SECTIONS[option]
-        if what == "header":
+        tracing = self.made.tracing
+        if option == opt.HEADER_INFO:
             inner.string()
             tracing.header_page = inner.text()
             inner.string()
             tracing.header_event = inner.text()
-        elif what == "ftrace events":
+        elif option == opt.FTRACE_EVENTS:
             for _ in range(inner.number("I")):
                 tracing.events.add("ftrace", inner.text())
-        elif what == "events":
+        elif option == opt.EVENT_FORMATS:
             for _ in range(inner.number("I")):
                 system = inner.string()
                 for _ in range(inner.number("I")):
                     tracing.events.add(system, inner.text())
-        elif what == "kallsyms":
+        elif option == opt.KALLSYMS:
             tracing.kallsyms = inner.text("I")
-        elif what == "printk":
+        elif option == opt.PRINTK:
             tracing.printk_formats = inner.text("I")
         else:
             self.made.cmdlines = parse_cmdlines(inner.text())

@@ -21,6 +21,8 @@ from linscope.contracts import ReadOptions
 from linscope.errors import FormatError
 from linscope.formats._event_tables import EventTableBuilder
 from linscope.formats.perf_data.attrs import EventAttr
+from linscope.formats.trace_dat import options as opt
+from linscope.formats.trace_dat.clock import TraceClock
 from linscope.formats.trace_dat.container import MAGIC, Buffer, Container, CpuData, read_container
 from linscope.formats.trace_dat.pages import PageReader, Pages
 from linscope.formats.trace_dat.symbols import FileSymbols
@@ -28,7 +30,6 @@ from linscope.formats.trace_dat.symbols import FileSymbols
 _MOST_PIDS = 1 << 22  # PID_MAX_LIMIT
 _NO_EVENT = 0xFFFF
 _COLUMNS = (("time_ns", "u8"), ("cpu", "u4"), ("pid", "u4"), ("event", "u2"))
-_OPTION_UNAME = 5
 
 
 class TraceDat:
@@ -77,6 +78,16 @@ class _Reader:
         self.builders: dict[int, EventTableBuilder] = {}
         self.count = 0
         self.instances: list[tuple[int, str]] = []  # first sample and name of each buffer
+        name = next((buffer.clock for buffer in container.buffers if buffer.clock), "")
+        self.features: dict[str, Any] = {"TRACE_CLOCK": name or "local"}
+        try:
+            self.clock = TraceClock(container, name)
+        except FormatError as error:
+            self.problems.append(error)
+            container.options.pop(opt.TIME_SHIFT, None)
+            self.clock = TraceClock(container, name)
+        if not self.clock.in_ns:
+            self.features["TRACE_CLOCK_TICKS"] = True
         tracing = container.tracing
         self.printing: PrintContext = replace(
             tracing.printing(), long_size=container.long_size(), symbol=FileSymbols(tracing.kallsyms)
@@ -103,13 +114,15 @@ class _Reader:
         """Take the events of whole pages."""
         long_size, big = self.printing.long_size, self.printing.big_endian
         found = decode_pages(pages.data, pages.page_size, long_size=long_size, big_endian=big)
+        found = found._replace(time=self.clock.times(found.time, cpu))
         self._take(pages.data, found, cpu)
         for at in list(found.damaged.values())[:1]:
             what = f"{len(found.damaged)} pages of CPU {cpu} are damaged, the first"
             self.problems.append(FormatError(what, where=self.options.where, offset=pages.offset(at)))
         for page, missed in found.missed.items():
-            head = pages.data[page * pages.page_size :][:8].tobytes()
-            self.losses.append(Loss(int.from_bytes(head, "big" if big else "little"), cpu, max(missed, 1), -1))
+            head = pages.data[page * pages.page_size :][:8]
+            time = self.clock.times(head.view(">u8" if big else "<u8").astype(np.uint64), cpu)
+            self.losses.append(Loss(int(time[0]), cpu, max(missed, 1), -1))
         if self.options.progress is not None:
             self.options.progress(pages.offset(0))
 
@@ -170,11 +183,10 @@ class _Reader:
             mode=np.zeros(count, np.uint8),
         )
         none = np.zeros(1, np.uint32)
-        clock = next((buffer.clock for buffer in self.container.buffers if buffer.clock), "local")
-        features: dict[str, Any] = {"TRACE_CLOCK": clock}
+        features = self.features
         if len(self.instances) > 1:
             features["INSTANCES"] = self.instances
-        if uname := self.container.text_option(_OPTION_UNAME):
+        if uname := self.container.text_option(opt.UNAME):
             features["UNAME"] = uname
         return Profile(
             events=self.events,
