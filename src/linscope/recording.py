@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,6 +189,8 @@ class Recording:
         notes = self.notes()
         if removed:
             notes.append(f"{removed:,} frames of too little weight to be drawn are counted in their callers")
+        if "TRACE_CLOCK" in self.profile.features and not self.has_stacks():
+            notes.append("no stacks were recorded: trace-cmd record -T, or tracefs' option stacktrace, adds them")
         others = [e.name for i, e in enumerate(self.events) if i != event and self._was_sampled(i)]
         if others:
             notes.append(f"other events in this recording: {', '.join(others)}")
@@ -280,10 +282,13 @@ class Recording:
 
     def report(self, options: ReportOptions | None = None, keep: Filter = EVERYTHING) -> Rows:
         """Where the weight went: a table by task, object and symbol."""
-        from linscope.analysis.report import ReportOptions
+        from linscope.analysis.report import TASK_KEYS, ReportOptions
         from linscope.views.report import report_rows
 
         options = options or ReportOptions()
+        if not len(self.profile.frames):  # events without stacks: by what is known of them, the task
+            known = tuple(key for key in options.sort if key in TASK_KEYS) or ("comm",)
+            options = replace(options, sort=known)
         event = self.event_number(keep)
         rows = self.rows_of(keep, event)
         weight = self.weights(options.weight)

@@ -203,6 +203,8 @@ def _arrow_array(column: Any, pa: Any) -> Any:
         return pa.array([_plain(value) for value in column])
     if isinstance(column, np.ndarray) and column.ndim == 2:
         return pa.FixedSizeListArray.from_arrays(pa.array(column.reshape(-1)), column.shape[1])
+    if isinstance(column, list) and column and isinstance(column[0], tuple):  # addresses of a stack
+        return pa.array(column, pa.list_(pa.uint64()))
     return pa.array(column)
 
 

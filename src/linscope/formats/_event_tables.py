@@ -99,6 +99,8 @@ class EventTableBuilder:
         self, one: Field, buffer: NDArray[np.uint8], begin: NDArray[np.int64], end: NDArray[np.int64]
     ) -> list[Any]:
         """Texts or bytes of any length."""
+        if not (end > begin).any():
+            return [""] * len(begin) if is_text(one) else [b""] * len(begin)
         pieces = zip(begin.tolist(), end.tolist(), strict=True)
         view = buffer.data
         if is_text(one):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from linscope.analysis.kernel_addresses import kernel_names
 from linscope.binfmt.binary_printf import binary_printer
+from linscope.binfmt.kernel_stack import stack_printer
 from linscope.binfmt.print_code import PrintContext, RowPrinter, no_symbol, row_printer
 from linscope.binfmt.print_columns import ColumnPrinter, Texts, joined
 from linscope.columns.profile import EventTable, Profile
@@ -32,10 +33,10 @@ class Payloads:
             context: PrintContext = table.printing or PrintContext()
             if context.symbol is no_symbol:
                 context = replace(context, symbol=symbol)
-            binary = binary_printer(table.form, context)
-            printer = binary or row_printer(table.form, context)
+            own = binary_printer(table.form, context) or stack_printer(table.form, context)
+            printer = own or row_printer(table.form, context)
             self._printers[number] = table, printer
-            self._writers[number] = ColumnPrinter(printer, context, by_format=binary is None)
+            self._writers[number] = ColumnPrinter(printer, context, by_format=own is None)
             if printer.problem is not None:
                 self.notes.append(f"{event.name}: {printer.problem}; its fields are shown as name=value")
 

@@ -190,7 +190,7 @@ def _rows(
     widest = max((len(name) for _, name in instances), default=0) + 2
     prefixes = [(name and f"{name}: ").ljust(widest) for _, name in instances]
     losses = _losses_by_cpu(profile) if like_ftrace else {}
-    with_frames = bool(fields & {"ip", "sym", "dso"})
+    with_frames = bool(fields & {"ip", "sym", "dso"}) and not like_ftrace  # which has lines of events of their own
     machine = str(profile.features.get("ARCH", ""))
     more: tuple[int, ...]
     for begin in range(0, len(order), _BLOCK):

@@ -77,7 +77,8 @@ class TraceLines:
             return [number(time, 0, 12)]
         micros = (time + np.uint64(500)) // np.uint64(1000)
         seconds = micros // np.uint64(_MICROS)
-        return [(LITERAL, b" "), number(seconds, 0, 5), (LITERAL, b"."), number(micros - seconds * np.uint64(_MICROS), ZEROS, 6)]
+        rest = micros - seconds * np.uint64(_MICROS)
+        return [(LITERAL, b" "), number(seconds, 0, 5), (LITERAL, b"."), number(rest, ZEROS, 6)]
 
     def _drops(self, order: NDArray[np.int64]) -> dict[int, str]:
         """Place in order -> the line before it that tells of a loss; one row tells of one, the next of the next."""

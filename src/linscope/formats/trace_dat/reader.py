@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from linscope.abi import perf_event as pe
 from linscope.binfmt.event_format import EventFormat
+from linscope.binfmt.kernel_stack import is_kernel_stack
 from linscope.binfmt.print_code import PrintContext
 from linscope.binfmt.ring_buffer import NO_TYPE, PageEvents, decode_pages
 from linscope.columns.growing import GrowingColumn
-from linscope.columns.profile import Event, Frames, Loss, Profile, Samples, Space, Stacks
+from linscope.columns.profile import Event, EventTable, Frames, Loss, NamedFrames, Profile, Samples, Space, Stacks
 from linscope.contracts import ReadOptions
 from linscope.errors import FormatError
 from linscope.formats._event_tables import EventTableBuilder
@@ -25,6 +26,7 @@ from linscope.formats.trace_dat import options as opt
 from linscope.formats.trace_dat.clock import TraceClock
 from linscope.formats.trace_dat.container import MAGIC, Buffer, Container, CpuData, read_container
 from linscope.formats.trace_dat.pages import PageReader, Pages
+from linscope.formats.trace_dat.stacks import KernelStacks, owners
 from linscope.formats.trace_dat.symbols import FileSymbols
 
 _MOST_PIDS = 1 << 22  # PID_MAX_LIMIT
@@ -76,6 +78,8 @@ class _Reader:
         self.events: list[Event] = []
         self.numbers = np.full(1 << 16, _NO_EVENT, np.uint16)  # number of the event of each id
         self.builders: dict[int, EventTableBuilder] = {}
+        self.stacks: KernelStacks | None = None
+        self.first_rows: list[int] = []  # of each CPU of each buffer
         self.count = 0
         self.instances: list[tuple[int, str]] = []  # first sample and name of each buffer
         name = next((buffer.clock for buffer in container.buffers if buffer.clock), "")
@@ -89,8 +93,9 @@ class _Reader:
         if not self.clock.in_ns:
             self.features["TRACE_CLOCK_TICKS"] = True
         tracing = container.tracing
+        self.symbols = FileSymbols(tracing.kallsyms)
         self.printing: PrintContext = replace(
-            tracing.printing(), long_size=container.long_size(), symbol=FileSymbols(tracing.kallsyms)
+            tracing.printing(), long_size=container.long_size(), symbol=self.symbols
         )
 
     def read(self) -> Profile:
@@ -103,6 +108,7 @@ class _Reader:
         return self._profile()
 
     def _cpu(self, buffer: Buffer, cpu: CpuData) -> None:
+        self.first_rows.append(self.count)
         try:
             for pages in self.pages.pages(buffer, cpu):
                 self._pages(pages, cpu.cpu)
@@ -141,7 +147,7 @@ class _Reader:
             rows = order[first : first + counts[number]]
             first += len(rows)
             builder = self._builder(number)
-            if builder is not None and self.options.tables:
+            if isinstance(builder, KernelStacks) or (builder is not None and self.options.tables):
                 builder.add(data, at[rows], size[rows], rows + self.count)
         self.columns["time_ns"].extend(time)
         self.columns["cpu"].extend(cpu, len(at))
@@ -149,8 +155,10 @@ class _Reader:
         self.columns["event"].extend(self.numbers[type_])
         self.count += len(at)
 
-    def _builder(self, number: int) -> EventTableBuilder | None:
+    def _builder(self, number: int) -> EventTableBuilder | KernelStacks | None:
         """The builder of the event of that id; the event is listed when it is first seen."""
+        if self.stacks is not None and self.stacks.form.id == number:
+            return self.stacks
         if number in self.builders:
             return self.builders[number]
         form: EventFormat | None = self.container.tracing.events.get(number)
@@ -160,6 +168,9 @@ class _Reader:
         attr = EventAttr(pe.PERF_TYPE_TRACEPOINT, 0, number, 1, 0, 0, {}, name=name)
         self.numbers[number] = len(self.events)
         self.events.append(Event(name, name, attr))
+        if is_kernel_stack(form):
+            self.stacks = KernelStacks(form, self.container.order(), self.printing.long_size, self.printing)
+            return self.stacks
         made = EventTableBuilder(form, self.container.order(), self.printing)
         return self.builders.setdefault(number, made)
 
@@ -182,7 +193,8 @@ class _Reader:
             address=np.zeros(count, np.uint64),
             mode=np.zeros(count, np.uint8),
         )
-        none = np.zeros(1, np.uint32)
+        stacks, frames, named = self._stacks(samples)
+        self._order_events(samples)
         features = self.features
         if len(self.instances) > 1:
             features["INSTANCES"] = self.instances
@@ -191,16 +203,59 @@ class _Reader:
         return Profile(
             events=self.events,
             samples=samples,
-            stacks=Stacks(none, none),
-            frames=Frames(np.empty(0, np.uint32), np.empty(0, np.uint64), np.empty(0, np.uint8)),
+            stacks=stacks,
+            frames=frames,
             spaces=[Space(-1, 0, [])],
             comms=comms,
             losses=self.losses,
             features=features,
             problems=self.problems,
-            tables={table.name: table for table in (b.finish() for b in self.builders.values()) if len(table)},
+            named=named,
+            tables=self._tables(),
             where=self.options.where,
         )
+
+    def _order_events(self, samples: Samples) -> None:
+        """Events with stacks first, those of ftrace itself last: the first one is what pictures show."""
+
+        def place(number: int) -> tuple[bool, bool, int]:
+            event = self.events[number]
+            return not event.attr.sample_type & pe.PERF_SAMPLE_CALLCHAIN, event.name.startswith("ftrace:"), number
+
+        order = sorted(range(len(self.events)), key=place)
+        if order == list(range(len(self.events))):
+            return
+        moved = np.full(1 << 16, _NO_EVENT, np.uint16)
+        moved[order] = np.arange(len(order))
+        samples.event = moved[samples.event]
+        self.events = [self.events[number] for number in order]
+
+    def _tables(self) -> dict[str, EventTable]:
+        """The typed tables, by event."""
+        if not self.options.tables:
+            return {}
+        tables = [builder.finish() for builder in self.builders.values()]
+        if self.stacks is not None:
+            tables.append(self.stacks.finish())
+        return {table.name: table for table in tables if len(table)}
+
+    def _stacks(self, samples: Samples) -> tuple[Stacks, Frames, NamedFrames | None]:
+        """Give each sample the stack that was recorded behind it."""
+        if self.stacks is None or not len(self.stacks.rows):
+            none = np.zeros(1, np.uint32)
+            no_frames = Frames(np.empty(0, np.uint32), np.empty(0, np.uint64), np.empty(0, np.uint8))
+            return Stacks(none, none), no_frames, None
+        stacks, frames, named, leaves = self.stacks.tree(self.symbols)
+        rows, ids = self.stacks.rows.finish(), self.stacks.ids.finish()
+        is_stack_row = np.zeros(len(samples), np.bool_)
+        is_stack_row[rows] = True
+        owner = owners(rows, is_stack_row, samples.pid, np.array(self.first_rows))
+        samples.stack[owner[owner >= 0]] = leaves[ids[owner >= 0]]
+        for number in np.unique(samples.event[owner[owner >= 0]]).tolist():
+            if number < len(self.events):
+                event = self.events[number]
+                event.attr = replace(event.attr, sample_type=event.attr.sample_type | pe.PERF_SAMPLE_CALLCHAIN)
+        return stacks, frames, named
 
 
 def _numbered(values: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
