@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
 
 import pytest
 from ftrace_recorder import all_tracepoints, capture
 from synthetic_trace import Kind, Machine
-from test_trace_dat import lines, report
+from test_trace_dat import damaged, lines, report
 
 import linscope
 from linscope.formats.trace_dat.parts import collect_contents
@@ -131,6 +132,31 @@ def test_any_byte_order_and_long_read_the_same(machine: Machine, version: int, t
     assert tables.keys() == expected.keys()
     for name in ("sched:sched_switch", "fs:open", "ftrace:timerlat"):
         assert tables[name].to_arrow().to_pydict() == expected[name].to_arrow().to_pydict()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("version", "compression"), [(6, "none"), (7, "none"), (7, "zlib"), (7, "zstd")])
+def test_damage_ends_in_an_error_or_in_rows(version: int, compression: str, tmp_path: Path) -> None:
+    whole = write(MACHINES[0], tmp_path, version, compression).read_bytes()
+    chance = random.Random(version)
+    told = set()
+    for turn in range(400):
+        data = bytearray(whole[: chance.randrange(len(whole))] if turn % 4 == 0 else whole)
+        for _ in range(chance.randrange(1, 5)):
+            if data and turn % 4:
+                data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        told.add(damaged(bytes(data)).partition(" at offset")[0])
+    assert "rows" in told and len(told) > 1
+
+
+@pytest.mark.parametrize(("version", "compression"), [(6, "none"), (7, "none"), (7, "zstd")])
+def test_a_copy_that_was_cut_off_shows_what_it_has(version: int, compression: str, tmp_path: Path) -> None:
+    whole = write(MACHINES[0], tmp_path, version, compression)
+    cut = tmp_path / "cut.dat"
+    cut.write_bytes(whole.read_bytes()[: -5000 if compression == "none" else -1500])
+    profile = linscope.open(str(cut)).profile
+    assert 1500 <= len(profile.samples) < 3000
+    assert len(profile.problems) == 1 and f"at offset {cut.stat().st_size}" in str(profile.problems[0])
 
 
 @pytest.mark.parametrize("machine", MACHINES)

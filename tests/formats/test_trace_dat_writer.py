@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from ftrace_recorder import all_tracepoints, capture
-from test_trace_dat import FILES, lines, report
+from test_trace_dat import FILES, damaged, lines, report
 
 import linscope
 from linscope.errors import FormatError, InputError, OutputError, UsageError
@@ -168,11 +168,17 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     assert int(done.stdout) < 32 << 10
 
 
-def test_latency_text_is_kept(tmp_path: Path) -> None:
-    text = b"# tracer: irqsoff\n  ls-12 0d.. 1us : x\n"
-    for version, compression in KINDS:
-        made = tmp_path / f"{version}.{compression}"
-        write_trace_dat(
-            str(made), TraceDatContents(buffers=[TraceBuffer(text=text)]), version=version, compression=compression
-        )
-        assert made.stat().st_size > 60
+@pytest.mark.peer
+@pytest.mark.parametrize(("version", "compression"), KINDS)
+def test_text_of_a_latency_tracer(version: int, compression: str, tmp_path: Path) -> None:
+    text = b"# tracer: irqsoff\n#\n" + b"".join(b"  ls-12      0d..1 %4dus : lock <-unlock\n" % n for n in range(9000))
+    contents = read_contents((FILES / "trace.dat").read_bytes(), "")
+    contents.buffers = [TraceBuffer(text=text)]
+    made = tmp_path / "made.dat"
+    write_trace_dat(str(made), contents, version=version, compression=compression)
+    rows = linscope.open(str(made)).script().rows
+    assert [row[0] for row in rows] == text.decode().splitlines()
+    needs_compression(compression)
+    assert report(made)[: text.count(b"\n")] == text.decode().splitlines()  # it prints what lies behind, too
+    cut = made.read_bytes()[:-1500]
+    assert damaged(cut)

@@ -56,9 +56,10 @@ class EventTableBuilder:
         if not len(at):
             return
         self.rows.extend(rows)
-        fixed = [one for one in self.form.fields if one.size]
+        fields = {one.name: one for one in self.form.fields}.values()  # damage may give two of them one name
+        fixed = [one for one in fields if one.size]
         raw = dict(zip(fixed, gather_fields(buffer, at, [(one.offset, one.size) for one in fixed]), strict=True))
-        for one in self.form.fields:
+        for one in fields:
             rest = (buffer, at, size)
             column = self._column(one, raw[one], *rest) if one.size else self._tail(one, *rest)
             kept = self.parts.get(one.name)

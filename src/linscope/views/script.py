@@ -133,6 +133,8 @@ def script_rows(
     details: Sequence[SampleDetails | None] | None = None,
 ) -> Rows:
     """The rows.  details: what each sample carries besides, when a field of them is asked for."""
+    if (written := profile.features.get("LATENCY_TEXT")) is not None:  # trace-cmd of a latency tracer keeps text alone
+        return Rows([Column("line")], [[line] for line in written.splitlines()], streaming=True, headings=False)
     payloads = Payloads(profile, resolved.symbolizer)
     stacks = _Stacks(profile, resolved, fields)
     columns = [

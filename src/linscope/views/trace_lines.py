@@ -49,8 +49,9 @@ class TraceLines:
             which[list(drops)] = np.arange(1, len(drops) + 1, dtype=np.uint32)
             pieces.append(choice(which, ["", *drops.values()]))
         pieces += [self._task(rows), *self._time(samples.time_ns[rows]), (LITERAL, b": ")]
-        pieces += [choice(samples.event[rows].astype(np.uint32), self._names), (LITERAL, b" ")]
         which, texts = self._payloads.joined_texts(rows)
+        pieces.append(choice(samples.event[rows].astype(np.uint32), self._names))
+        pieces.append(choice((which > 0).astype(np.uint32), ("", " ")))
         pieces += [(CHOICE, which, *texts), (LITERAL, b"\n")]
         return write_lines(pieces, len(rows)).text.decode()
 

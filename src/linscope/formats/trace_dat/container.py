@@ -41,6 +41,7 @@ class Buffer:
     cpus: list[CpuData]
     compressed: bool = False
     page_size: int = 0  # 0: the machine's
+    text: tuple[int, int] | None = None  # offset and bytes of a latency tracer's text, which is there instead of pages
 
 
 @dataclass
@@ -114,7 +115,8 @@ def _version_6(data: bytes | mmap.mmap) -> Container:
         _options_6(blob, made, instances)
         at, part = blob.at, blob.take(10)
     if part == b"latency  \0":
-        raise UnsupportedError("a recording of a latency tracer's text", offset=at)
+        made.buffers.append(Buffer("", "", [], text=(blob.at, len(data) - blob.at)))
+        return made
     if part != b"flyrecord\0":
         raise FormatError("neither options nor pages", offset=at)
     top = _pages_6(blob, made, "", cpus)
@@ -206,6 +208,8 @@ class _Version7:
             self.made.options.setdefault(option, []).append(bytes(value.data))
             if option == opt.BUFFER:
                 self.made.buffers.append(self.buffer(value))
+            elif option == opt.BUFFER_TEXT:
+                self.made.buffers.append(self.text_buffer(value))
             elif option in _SECTIONS:
                 self.part(option, value.number("Q"))
 
@@ -219,6 +223,17 @@ class _Version7:
         made.cpus = [CpuData(value.number("I"), value.number("Q"), value.number("Q")) for _ in range(count)]
         self.blob.at = at + 2
         made.compressed = bool(self.blob.number("H") & _COMPRESSED)
+        return made
+
+    def text_buffer(self, value: Blob) -> Buffer:
+        """One with the text of a latency tracer."""
+        at = value.number("Q")
+        made = Buffer(value.string(), _clock(value.string()), [])
+        self.blob.at = at + 2
+        made.compressed = bool(self.blob.number("H") & _COMPRESSED)
+        self.blob.number("I")
+        size = self.blob.number("Q")
+        made.text = self.blob.at, size
         return made
 
     def part(self, option: int, at: int) -> None:

@@ -50,6 +50,14 @@ class PageReader:
             raise FormatError(f"pages of {size} bytes", offset=cpu.offset)
         return self._packed(cpu, size) if buffer.compressed else self._plain(cpu, size)
 
+    def text(self, buffer: Buffer) -> str:
+        """What a latency tracer wrote; as much of it as there is.  Raises FormatError for damaged pieces."""
+        offset, size = buffer.text or (0, 0)
+        if not buffer.compressed:
+            return bytes(self._data[offset : offset + size]).decode(errors="replace")
+        pieces = [piece for piece, _ in self._pieces(CpuData(0, offset, size))]
+        return b"".join(pieces).decode(errors="replace")
+
     def _plain(self, cpu: CpuData, page_size: int) -> Iterator[Pages]:
         end = min(cpu.offset + cpu.size, len(self._data))
         step = max(_CHUNK // page_size, 1) * page_size

@@ -102,10 +102,21 @@ class _Reader:
         """All of it."""
         for buffer in self.container.buffers:
             self.instances.append((self.count, buffer.name))
+            if buffer.text is not None:
+                self._text(buffer)
             for cpu in buffer.cpus:
                 if cpu.size:
                     self._cpu(buffer, cpu)
         return self._profile()
+
+    def _text(self, buffer: Buffer) -> None:
+        """Keep what a latency tracer wrote: it is no events, but lines to be shown."""
+        try:
+            text = self.pages.text(buffer)
+        except FormatError as error:
+            self.problems.append(error)
+            return
+        self.features["LATENCY_TEXT"] = self.features.get("LATENCY_TEXT", "") + text
 
     def _cpu(self, buffer: Buffer, cpu: CpuData) -> None:
         self.first_rows.append(self.count)

@@ -21,6 +21,7 @@ __all__ = ["COMPRESSIONS", "CpuFile", "TraceBuffer", "TraceDatContents", "write_
 COMPRESSIONS = ("none", "zlib", "zstd")
 _CHUNK = 1 << 18  # bytes of pages that are copied, or compressed into one piece, at once
 _COMPRESSED = 1
+_SECTION_HEAD = 16  # bytes
 _ZSTD_LEVEL = 3
 _DESCRIPTIONS = {
     opt.DONE: "options",
@@ -398,13 +399,21 @@ class _Version7(_Writer):
         top = next((buffer for buffer in self.contents.buffers if not buffer.name), TraceBuffer())
         self.options.option(opt.TRACECLOCK, top.clock_list().encode() + b"\0")
         self.options.option(opt.CPUCOUNT, struct.pack(order + "I", self.cpus()))
-        for buffer in self.contents.buffers:
-            self.buffer(buffer)
-        self.options.option(opt.DONE, bytes(8))
-        options = self.options.bytes()
-        out.fill_in(struct.pack(order + "Q", out.at), place)
-        out.write(self.section_head(opt.DONE, 0, len(options)) + options)
+        # The options go before the pages, so that a copy that was cut off still tells where these are.
+        begin = out.at
+        buffers = self.contents.buffers
+        size = len(self.all_options([self.buffer_option(one, 0, [(0, 0)] * len(one.cpus)) for one in buffers]))
+        out.write(self.section_head(opt.DONE, 0, size) + bytes(size))
+        options = self.all_options([self.buffer(one) for one in buffers])
+        out.fill_in(options, begin + _SECTION_HEAD)
+        out.fill_in(struct.pack(order + "Q", begin), place)
         out.write(self.section_head(opt.STRINGS, 0, len(self.texts)) + self.texts)
+
+    def all_options(self, buffers: Iterable[bytes]) -> bytes:
+        """The section of options, those of the buffers at its end."""
+        end = _Part(self.order)
+        end.option(opt.DONE, bytes(8))
+        return self.options.bytes() + b"".join(buffers) + end.bytes()
 
     def section_head(self, number: int, flags: int, size: int) -> bytes:
         """What a section begins with."""
@@ -418,28 +427,35 @@ class _Version7(_Writer):
             content = struct.pack(self.order + "II", len(packed), len(content)) + packed
         self.out.write(self.section_head(number, self.flags, len(content)) + content)
 
-    def buffer(self, buffer: TraceBuffer) -> None:
-        """One instance: its section and its option."""
-        out, order = self.out, self.order
+    def buffer(self, buffer: TraceBuffer) -> bytes:
+        """Write the section of one instance; returns its option."""
+        out = self.out
         begin = out.at
-        number = opt.BUFFER if buffer.text is None else opt.BUFFER_TEXT
-        out.write(self.section_head(number, self.flags, 0))
-        option = _Part(order)
-        option.number("Q", begin)
-        option.string(buffer.name)
-        option.string(buffer.clock_name())
+        out.write(self.section_head(_number_of(buffer), self.flags, 0))
+        places = []
         if buffer.text is not None:
             self.packed(iter([buffer.text])) if self.flags else out.write(buffer.text)
         else:
-            option.number("I", self.page_size(buffer))
-            option.number("I", len(buffer.cpus))
             if not self.flags:
                 out.align(self.page_size(buffer))
-            for cpu, source, size in buffer.cpus:
-                at, length = self.pages(buffer, source, size)
-                option.parts.append(struct.pack(order + "IQQ", cpu, at, length))
-        out.fill_in(struct.pack(order + "Q", out.at - begin - 16), begin + 8)
-        self.options.option(number, option.bytes())
+            places = [self.pages(buffer, source, size) for _, source, size in buffer.cpus]
+        out.fill_in(struct.pack(self.order + "Q", out.at - begin - _SECTION_HEAD), begin + 8)
+        return self.buffer_option(buffer, begin, places)
+
+    def buffer_option(self, buffer: TraceBuffer, section: int, places: Sequence[tuple[int, int]]) -> bytes:
+        """The option of one instance; section: where it begins; places: offset and bytes of each CPU's pages."""
+        value = _Part(self.order)
+        value.number("Q", section)
+        value.string(buffer.name)
+        value.string(buffer.clock_name())
+        if buffer.text is None:
+            value.number("I", self.page_size(buffer))
+            value.number("I", len(buffer.cpus))
+            for (cpu, _, _), (at, length) in zip(buffer.cpus, places, strict=True):
+                value.parts.append(struct.pack(self.order + "IQQ", cpu, at, length))
+        option = _Part(self.order)
+        option.option(_number_of(buffer), value.bytes())
+        return option.bytes()
 
     def pages(self, buffer: TraceBuffer, source: str | int, size: int | None) -> tuple[int, int]:
         """The pages of one CPU; returns their offset and their bytes in this file, 0 without any."""
@@ -461,6 +477,11 @@ class _Version7(_Writer):
             out.write(struct.pack(order + "II", len(packed), len(chunk)) + packed)
             count += 1
         out.fill_in(struct.pack(order + "I", count), place)
+
+
+def _number_of(buffer: TraceBuffer) -> int:
+    """The number of a buffer's option and section."""
+    return opt.BUFFER if buffer.text is None else opt.BUFFER_TEXT
 
 
 def _compressor(name: str, level: int) -> tuple[Callable[[bytes], bytes], str]:
