@@ -8,6 +8,7 @@ Prints: name, peer, ours, ratio.  CPU time of whole processes, medians.  Needs r
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -66,6 +67,7 @@ def recording(compression: str) -> Path:
     partial = path.with_suffix(".partial")
     write_trace_dat(str(partial), contents, compression=compression)
     partial.rename(path)
+    shutil.rmtree(parts)
     return path
 
 
