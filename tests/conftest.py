@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
 # Tools of Debian that tests compare with; a machine where apt can install them has no excuse.
-REQUIRED_IN_CI = ("perf", "chromium", "readelf", "node", "trace-cmd", "bpftool", "pahole")
+REQUIRED_IN_CI = ("perf", "chromium", "readelf", "node", "trace-cmd", "bpftool", "pahole", "qemu-system-x86_64", "cpio")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,6 +30,13 @@ def conformance() -> Path:
     if not (SHARED / "conformance").is_dir():
         pytest.skip("no ../shared/conformance beside the checkout; clone it there")
     return SHARED / "conformance"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With pytest-xdist: a file is one piece of work, and all that needs the lab's guests is one, to boot each once."""
+    for item in items:
+        group = "lab" if {"debian", "lab_kernel"} & set(getattr(item, "fixturenames", ())) else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -259,6 +259,7 @@ def make_script(command: str | Sequence[str], environment: Mapping[str, str], cw
         for name, value in environment.items()
         if name not in _HIDDEN and name.replace("_", "a").isalnum() and not name[0].isdigit()
     ]
+    lines.append("PATH=$PATH:/run/lab/bin")  # busybox, for what this machine lacks: modprobe, say
     lines.append(f"cd {shlex.quote(cwd)} || exit 127")
     lines.append(command if isinstance(command, str) else "exec " + shlex.join(command))
     return "\n".join(lines) + "\n"
