@@ -17,7 +17,7 @@ import pytest
 from linscope.lab.guest import Guest, GuestOptions, Result
 
 ROOT = Path(__file__).resolve().parents[2]
-LAB_IMAGE = ROOT.parent / "shared" / "lab" / "bzImage-6.1-lab"
+LAB_FILES = ROOT.parent / "shared" / "lab"
 TRACEFS = "/sys/kernel/tracing"
 
 
@@ -32,6 +32,7 @@ class Lab:
         """Run a script in the shared folder; $linscope is our command, $T is tracefs."""
         linscope = f"{sys.executable} -m linscope"
         environment = {"PATH": os.environ["PATH"], "HOME": "/root", "linscope": linscope, "T": TRACEFS, "LC_ALL": "C"}
+        environment["KO"] = str(LAB_FILES / "preemptirq_delay_test.ko")
         return self.guest.run(script, cwd=str(self.folder), environment=environment, timeout_s=timeout_s)
 
     def out(self, script: str, *, timeout_s: float = 120) -> str:
@@ -73,9 +74,9 @@ def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 def lab_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """The lab's kernel, as it lies built beside the checkout."""
     need_qemu()
-    if not LAB_IMAGE.exists():
+    if not (LAB_FILES / "bzImage-6.1-lab").exists():
         pytest.skip("no ../shared/lab/bzImage-6.1-lab beside the checkout; clone it there")
-    yield from _guest(str(LAB_IMAGE), tmp_path_factory.mktemp("lab"))
+    yield from _guest(str(LAB_FILES / "bzImage-6.1-lab"), tmp_path_factory.mktemp("lab"))
 
 
 @pytest.fixture
@@ -92,5 +93,5 @@ _STATE = """cd $T
 ls instances; cat synthetic_events kprobe_events uprobe_events current_tracer tracing_on set_event
 cat set_ftrace_filter set_ftrace_notrace set_ftrace_pid set_event_pid
 cat set_graph_function set_graph_notrace max_graph_depth
-cat tracing_thresh tracing_cpumask trace_clock saved_cmdlines_size; grep . options/*; grep -c . dynamic_events
+cat tracing_thresh tracing_cpumask trace_clock saved_cmdlines_size; grep . options/*; cat dynamic_events
 """

@@ -38,7 +38,8 @@ def trace_latency(
         if output:
             contents = trace_contents(session)
             contents.buffers.append(TraceBuffer("", instance.clock(), text=text))
-            write_trace_dat(output, contents, version=version, compression="none")
+            # trace-cmd 3.1 prints a plain text and then whatever follows it in the file; a packed one it ends rightly.
+            write_trace_dat(output, contents, version=version, compression="zstd")
         return LatencyResult(
             text=text.decode(errors="replace"),
             latency_us=latency_us,
