@@ -33,6 +33,17 @@ def test_a_signal_is_an_exit_code_too(debian) -> None:
     assert debian.guest.run("kill -TERM $$").exit_code == 128 + signal.SIGTERM
 
 
+def test_programs_are_those_of_this_machine(debian) -> None:
+    """Not the small ones of busybox, which the guest's own scripts use."""
+    assert "coreutils" in debian.guest.run("cat --version").stdout
+    assert debian.guest.run("readlink -f /proc/$$/exe").stdout.strip() == str(Path("/bin/sh").resolve())
+
+
+def test_ctrl_c_reaches_the_command(debian) -> None:
+    """A shell without job control lets its background jobs ignore SIGINT; ours must not."""
+    assert debian.guest.run("grep SigIgn /proc/self/status").stdout.split()[1] == "0000000000000000"
+
+
 def test_words_are_not_read_by_a_shell(debian) -> None:
     assert debian.guest.run(["printf", "%s|", "a b", "$HOME", "it's"]).stdout == "a b|$HOME|it's|"
 

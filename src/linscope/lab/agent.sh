@@ -20,7 +20,8 @@ off() {
 exec 3<>"$(port control)" 4>"$(port stdout)" 5>"$(port stderr)"
 read -r mark < /proc/sys/kernel/random/uuid
 $bb mkdir /run/lab/bin && $bb --install -s /run/lab/bin
-defaults="env --default-signal=INT,QUIT" # a shell without job control makes its background jobs ignore them
+# By their whole paths: busybox takes its own for a bare name.
+defaults="/usr/bin/env --default-signal=INT,QUIT" # a shell without job control makes its background jobs ignore them
 $defaults true 2> /dev/null || defaults=
 job() {
     cd /run/lab || exit
@@ -30,7 +31,7 @@ job() {
     out=$!
     $bb cat < "err-$1" >&5 3>&- 4>&- &
     err=$!
-    $bb setsid $defaults sh "job-$1" > "out-$1" 2> "err-$1" < /dev/null 3>&- 4>&- 5>&- &
+    $bb setsid $defaults /bin/sh "job-$1" > "out-$1" 2> "err-$1" < /dev/null 3>&- 4>&- 5>&- &
     echo $! > "job-$1.pid"
     wait $!
     code=$?
@@ -47,7 +48,7 @@ while read -r verb id data <&3; do
         KILL) read -r pid < "/run/lab/job-$id.pid" && kill "-$data" "-$pid" ;;
         SHELL)
             echo "$id" | $bb base64 -d > /run/lab/shell
-            $bb setsid -c $bb sh /run/lab/shell < /dev/ttyS1 > /dev/ttyS1 2>&1 3>&- 4>&- 5>&-
+            $bb setsid -c /bin/sh /run/lab/shell < /dev/ttyS1 > /dev/ttyS1 2>&1 3>&- 4>&- 5>&-
             off ;;
         OFF) off ;;
     esac
