@@ -26,6 +26,7 @@ def histogram_rows(histograms: Sequence[tuple[str, Histogram]]) -> Rows:
     same = all((one.keys, one.values) == (first.keys, first.values) for _, one in histograms)
     key_names = first.keys if same else ["key"]
     value_names = first.values if same else ["values"]
+    value_names = [f"{name}.sum" if name in key_names else name for name in value_names]  # both, of one field
     saved_names = sorted({name for _, one in histograms for saved in one.saved for name in saved})
     stacks = any(map(_is_stack, key_names))
     columns = [Column("event", in_text=len(histograms) > 1)]
