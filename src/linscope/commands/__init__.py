@@ -17,6 +17,7 @@ COMMANDS = Table(
         "events": Entry("linscope.commands.events:EVENTS", "the kernel's trace events: list, show, record, stream"),
         "ftrace": Entry("linscope.commands.ftrace:FTRACE", "the kernel's tracers: functions, call graphs, latencies"),
         "hist": Entry("linscope.commands.hist:HIST", "histograms that the kernel itself counts, as tables with bars"),
+        "probe": Entry("linscope.commands.probe:PROBE", "events of your own: kernel functions, programs, USDT probes"),
         "dyndbg": Entry("linscope.commands.dyndbg:DYNDBG", "the kernel's debug prints: list, switch, follow"),
         "lab": Entry("linscope.commands.lab:LAB", "run a command in a disposable kernel with this machine's files"),
         "doctor": Entry("linscope.commands.doctor:DOCTOR", "what this machine allows, and what to change; --clean"),

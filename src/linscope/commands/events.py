@@ -10,7 +10,10 @@ from linscope.errors import UsageError
 from linscope.units import format_bytes, parse_bytes, parse_duration
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from linscope.picture.rows import Rows
+    from linscope.recording import Recording
     from linscope.session.tracing.options import EventChoice, TraceOptions
 
 _ACTIONS = ("list", "show", "record", "stream", "restore")
@@ -140,6 +143,25 @@ def report_trace(result: Any, program: str) -> int:
     size = format_bytes(result.bytes_written)
     print(f"linscope {program}: {size} to {result.path}{lost}", file=sys.stderr)
     return 130 if result.interrupted else int(result.exit_status)
+
+
+def trace_and_open(command: Sequence[str] | None, options: TraceOptions, program: str) -> tuple[Recording, int]:
+    """Record into a temporary file and open that; (recording, exit code)."""
+    import os
+    import tempfile
+
+    from linscope.recording import open_recording
+    from linscope.session.tracing.record import record_trace
+
+    with tempfile.TemporaryDirectory(prefix="linscope-") as folder:
+        path = os.path.join(folder, "trace.dat")
+        result = record_trace(command, options, path)
+        recording = open_recording(path, tables=True)
+    for note in (*result.notes, *recording.notes()):
+        print(f"linscope {program}: {note}", file=sys.stderr)
+    if result.lost:
+        print(f"linscope {program}: {result.lost:,} events LOST (a larger buffer: -m)", file=sys.stderr)
+    return recording, 130 if result.interrupted else int(result.exit_status)
 
 
 def _record(arguments: argparse.Namespace) -> int:

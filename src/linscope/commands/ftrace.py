@@ -6,11 +6,12 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from linscope.commands.events import add_tracing_arguments, report_trace, tracing_options
+from linscope.commands.events import add_tracing_arguments, report_trace, trace_and_open, tracing_options
 from linscope.errors import UsageError
 
 if TYPE_CHECKING:
     from linscope.picture.rows import Rows
+    from linscope.recording import Recording
 
 
 class Ftrace:
@@ -62,7 +63,7 @@ class Ftrace:
         if arguments.tracer == "show":
             if len(arguments.names) != 1:
                 raise UsageError("show which recording?", next_step="linscope ftrace show trace.dat")
-            return _show(arguments.names[0], arguments)
+            return _show_file(arguments.names[0], arguments)
         if arguments.names:
             raise UsageError(f"what is {arguments.names[0]!r}?", next_step="the command to trace stands behind --")
         options = _options(arguments)
@@ -115,31 +116,24 @@ def _trace_latency(arguments: argparse.Namespace, options: Any) -> int:
 
 def _trace_and_show(arguments: argparse.Namespace, options: Any) -> Rows | int | None:
     """Record into a temporary file and show that."""
-    import os
-    import tempfile
-
-    from linscope.session.tracing.record import record_trace
-
-    with tempfile.TemporaryDirectory(prefix="linscope-") as folder:
-        path = os.path.join(folder, "trace.dat")
-        result = record_trace(arguments.command, options, path)
-        for note in result.notes:
-            print(f"linscope ftrace: {note}", file=sys.stderr)
-        if result.lost:
-            print(f"linscope ftrace: {result.lost:,} events LOST (a larger buffer: -m)", file=sys.stderr)
-        rows = _show(path, arguments)
+    recording, code = trace_and_open(arguments.command, options, "ftrace")
+    rows = _show(recording, arguments)
     if rows is not None:
-        rows.exit_code = lambda: 130 if result.interrupted else result.exit_status
+        rows.exit_code = lambda: code
         return rows
-    return 130 if result.interrupted else result.exit_status
+    return code
 
 
-def _show(path: str, arguments: argparse.Namespace) -> Rows | None:
+def _show_file(path: str, arguments: argparse.Namespace) -> Rows | None:
     from linscope.recording import open_recording
 
     recording = open_recording(path, tables=True)
     for note in recording.notes():
         print(f"linscope ftrace: {note}", file=sys.stderr)
+    return _show(recording, arguments)
+
+
+def _show(recording: Recording, arguments: argparse.Namespace) -> Rows | None:
     if arguments.flame:
         recording.flame().save(arguments.flame)
         return None

@@ -25,18 +25,33 @@ class ErrorLog:
         except OSError:  # before v5.2 (8a062902be725f647dc8da532b04d836546a369d)
             return ""
 
+    def _new_entry(self) -> list[str]:
+        after = self._read()
+        return [] if after == self._before else _last_entry(after)
+
+    def reason(self) -> tuple[str, int]:
+        """(why the last text was refused, the character of it that the kernel points at); ("", 0) when it is silent."""
+        new = self._new_entry()
+        if not new:
+            return "", 0
+        caret = new[2].find("^") - _MARGIN if len(new) > 2 else 0
+        return _reason_of(new), max(caret, 0)
+
     def error(self, what: str, text: str) -> UsageError:
         """The error for a refused text: with the kernel's reason and a caret where it has one.
 
         what: what was refused ("the filter"), for the message.
         """
-        after = self._read()
-        new = [] if after == self._before else _last_entry(after)
+        new = self._new_entry()
         if not new:
             return UsageError(f"the kernel does not take {what} {text!r}")
-        reason = new[0].partition(": error: ")[2] or new[0]
+        reason = _reason_of(new)
         shown = "\n    ".join(line[_MARGIN:] for line in new[1:])
         return UsageError(f"the kernel does not take {what}", why=f"{reason}\n    {shown}" if shown else reason)
+
+
+def _reason_of(entry: list[str]) -> str:
+    return entry[0].partition(": error: ")[2] or entry[0]
 
 
 def _last_entry(text: str) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from linscope.sources.probes.definition import ProbeDefinition
+
 
 class EventChoice(NamedTuple):
     """One -e: events, and what the kernel does with them."""
@@ -12,6 +14,13 @@ class EventChoice(NamedTuple):
     filter: str = ""
     triggers: tuple[str, ...] = ()
     record: bool = True  # False: only its triggers act
+
+
+class ProbeChoice(NamedTuple):
+    """A probe that is defined for a while, with the text that a person wrote."""
+
+    text: str
+    definition: ProbeDefinition
 
 
 class TraceOptions(NamedTuple):
@@ -34,6 +43,7 @@ class TraceOptions(NamedTuple):
     children: bool = True  # processes that the traced ones start, too
     threshold_us: int = 0  # tracing_thresh: only what takes longer
     duration_ns: int = 0  # 0: until the workload or the targets end
+    probes: tuple[ProbeChoice, ...] = ()  # defined before the instance is made, removed after it has gone
     knobs: tuple[tuple[str, str], ...] = ()  # further files and their values: ("osnoise/period_us", "1000000")
 
 

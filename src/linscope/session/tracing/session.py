@@ -80,6 +80,10 @@ class TraceSession:
         if self.command:
             self.workload = Workload(self.command, self.environment)
         self._journal = Journal()
+        if self.options.probes:
+            from linscope.session.tracing.probes import define_probes
+
+            define_probes(self._journal, tracefs, self.options.probes)
         # A new instance changes what the top level says of its size.
         size = knob_value("buffer_size_kb", read_text(f"{tracefs}/buffer_size_kb"))
         self.instance = TraceInstance(self._journal, tracefs=tracefs, name=self._instance_name(tracefs))
@@ -132,7 +136,7 @@ class TraceSession:
         wanted = _FEW_EVENTS
         if options.tracer in _FUNCTION_TRACERS:
             wanted = _FUNCTIONS
-        elif any(
+        elif options.probes or any(
             choice.pattern.partition(":")[0] in _DENSE_SYSTEMS or "*" in choice.pattern for choice in options.events
         ):
             wanted = _MANY_EVENTS
@@ -264,6 +268,10 @@ class TraceSession:
             for fd in ends:
                 os.close(fd)
         self._end_workload()
+        if self.options.probes:
+            from linscope.session.tracing.probes import tell_missed
+
+            self.notes += tell_missed(self.instance.tracefs, self.options.probes)
 
     def _end_workload(self) -> None:
         if self.workload is None:

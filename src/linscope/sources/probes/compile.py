@@ -28,7 +28,7 @@ from linscope.sources.probes.targets import Resolver, explain_missing_function, 
 from linscope.sources.probes.usdt import usdt_arguments
 
 DEFAULT_GROUP = "linscope"
-_MAX_EVENT_NAME = 63  # MAX_EVENT_NAME_LEN, with NUL
+MAX_EVENT_NAME = 63  # MAX_EVENT_NAME_LEN, with NUL
 _MAX_MAXACTIVE = 4096  # KRETPROBE_MAXACTIVE_MAX
 _KINDS = {"p": "", "r": "", "u": pd.USER, "sdt": pd.USER, "f": pd.FUNCTION, "t": pd.TRACEPOINT}
 _HEAD = re.compile(r"(p|r|u|sdt|f|t)(\d*)(?::(.*))?\Z")
@@ -156,14 +156,14 @@ class _Compiler:
             label = re.sub(r"\W", "_", target.label)
             label = f"_{label}" if label[:1].isdigit() else label
             tail = "__return" if returns else ""
-            return DEFAULT_GROUP, label[: _MAX_EVENT_NAME - len(tail)] + tail
+            return DEFAULT_GROUP, label[: MAX_EVENT_NAME - len(tail)] + tail
         for part, where in ((group, at), (name, at + len(group) + len(slash))):
             if (part or part is name) and not _EVENT.match(part):
                 raise self.fail(
                     f"{part!r} cannot name an event", where, next_step="letters, digits and _, no digit first"
                 )
-            if len(part) > _MAX_EVENT_NAME:
-                raise self.fail(f"a name of {len(part)} characters", where, why=f"the kernel takes {_MAX_EVENT_NAME}")
+            if len(part) > MAX_EVENT_NAME:
+                raise self.fail(f"a name of {len(part)} characters", where, why=f"the kernel takes {MAX_EVENT_NAME}")
         return group or DEFAULT_GROUP, name
 
     # -- the second word
