@@ -273,6 +273,8 @@ class Recording:
         parts = [str(features[name]) for name in ("HOSTNAME", "OSRELEASE", "ARCH") if features.get(name)]
         times = self.samples.time_ns
         count, noun = len(self.samples), "sample"
+        if self.events and self.events[0].name == "function_graph":
+            noun = "call"
         if count and not times.max():
             noun = "stack"  # folded stacks tell no times, and each stands for many samples
         elif count:

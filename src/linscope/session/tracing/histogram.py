@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from linscope.errors import SystemCallError, UsageError
+from linscope.errors import NotInKernel, SystemCallError, UsageError
 from linscope.session.tracing.error_log import ErrorLog
 from linscope.session.tracing.options import TraceOptions
 from linscope.session.tracing.session import TraceSession
@@ -64,6 +64,7 @@ def count(
     """
     pairs = [split_event(text) for text in triggers]
     with _HistSession(command, options) as session:
+        _need(session, bool(synthetic))
         for definition in synthetic:
             session.add_synthetic(definition)
         events = []
@@ -88,6 +89,7 @@ def count_latency(
     keys: field of the first, field of the second; None for what is known of the pair.  condition: filter of the first.
     """
     with _HistSession(command, options) as session:
+        _need(session, True)
         first, second = (_one_event(session, event) for event in events)
         keys = keys or _known_keys(":".join(first), ":".join(second))
         tracefs = session.instance.tracefs
@@ -117,6 +119,21 @@ def _known_keys(first: str, second: str) -> tuple[str, str]:
         raise UsageError(f"{first}..{second} needs more than one key", next_step=step)
     one, other = pair.key[0]
     return _PSEUDO.get(one, one), _PSEUDO.get(other, other)
+
+
+def _need(session: TraceSession, synthetic: bool) -> None:
+    """Raises NotInKernel where the kernel does not count."""
+    instance = session.instance
+    if not instance.has("events/sched/sched_switch/hist"):
+        what, option = "hist triggers", "CONFIG_HIST_TRIGGERS"
+    elif synthetic and not os.path.exists(f"{instance.tracefs}/synthetic_events"):
+        what, option = "synthetic events", "CONFIG_SYNTH_EVENTS"
+    else:
+        return
+    raise NotInKernel(f"the running kernel has no {what}", why=f"{option} is not set", next_step=_LAB)
+
+
+_LAB = "linscope lab run -- linscope hist ..."
 
 
 def _one_event(session: TraceSession, event: str) -> tuple[str, str]:
