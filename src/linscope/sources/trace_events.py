@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 
-from linscope.binfmt.event_format import EventFormat, parse_format
 from linscope.errors import NotInKernel, UnknownNameError
 from linscope.sys.tracefs import read_text
+
+TYPE_CHECKING = False  # typing and the parser of formats are start-up time
+if TYPE_CHECKING:
+    from linscope.binfmt.event_format import EventFormat
 
 _LIST = "linscope events list"
 
@@ -32,6 +34,10 @@ def find_events(tracefs: str, pattern: str) -> list[tuple[str, str]]:
         name = "*"
     elif not colon:
         system, name = "*", system
+    if name == "*" and os.path.isdir(f"{tracefs}/events/{system}") and system not in ("", "ftrace"):
+        return [(system, name) for name in _events_of(tracefs, system)]
+    import fnmatch
+
     events = all_events(tracefs)
     found = [(a, b) for a, b in events if fnmatch.fnmatchcase(a, system or "*") and fnmatch.fnmatchcase(b, name or "*")]
     if not found:
@@ -42,8 +48,16 @@ def find_events(tracefs: str, pattern: str) -> list[tuple[str, str]]:
     return found
 
 
+def _events_of(tracefs: str, system: str) -> list[str]:
+    """Names of the events of a system, sorted."""
+    with os.scandir(f"{tracefs}/events/{system}") as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir())
+
+
 def read_format(tracefs: str, system: str, name: str) -> EventFormat:
     """The parsed format of an event.  Raises UnknownNameError."""
+    from linscope.binfmt.event_format import parse_format
+
     try:
         form = parse_format(read_text(f"{tracefs}/events/{system}/{name}/format"), system)
     except FileNotFoundError:

@@ -2,7 +2,8 @@
 
 The folder holds ``head.dat``, a trace.dat without pages that is written first, one file of pages for each CPU of each
 instance, and perhaps ``cmdlines``, the names of tasks as they were known last.  So a recorder that was killed leaves
-all that ``salvage_trace_dat`` needs.
+all that ``salvage_trace_dat`` needs.  The kernel's symbols can be had until the machine boots again: a file ``boot``
+says that they are wanted, and of which boot.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 
 from linscope.errors import InputError
 from linscope.formats.perf_data.write_tracing_data import format_texts, read_if_allowed
@@ -17,7 +19,9 @@ from linscope.formats.trace_dat import options as opt
 from linscope.formats.trace_dat.writer import TraceBuffer, TraceDatContents, write_trace_dat
 from linscope.version import VERSION
 
-HEAD, CMDLINES = "head.dat", "cmdlines"
+HEAD, CMDLINES, BOOT = "head.dat", "cmdlines", "boot"
+KALLSYMS = "/proc/kallsyms"
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _PAGES = re.compile(r"(\d+)\.cpu(\d+)\.pages")
 _POINTERS = frozenset((opt.DONE, opt.BUFFER, opt.BUFFER_TEXT, opt.TRACECLOCK, opt.STRINGS, opt.CPUCOUNT)) | frozenset(
     range(opt.HEADER_INFO, opt.CMDLINES + 1)
@@ -41,7 +45,7 @@ def collect_contents(
         header_page=read_if_allowed(f"{tracefs}/events/header_page"),
         header_event=read_if_allowed(f"{tracefs}/events/header_event"),
         formats=formats,
-        kallsyms=read_if_allowed("/proc/kallsyms") if kallsyms else b"",
+        kallsyms=read_if_allowed(KALLSYMS) if kallsyms else b"",
         printk_formats=read_if_allowed(f"{tracefs}/printk_formats"),
         cmdlines=read_if_allowed(f"{tracefs}/saved_cmdlines"),
         options=[
@@ -51,9 +55,24 @@ def collect_contents(
     )
 
 
-def begin_parts(folder: str, contents: TraceDatContents) -> None:
-    """Write the head into an existing folder.  Raises OutputError."""
+def begin_parts(folder: str, contents: TraceDatContents, *, with_symbols: bool = False) -> None:
+    """Write the head into an existing folder.  Raises OutputError.
+
+    with_symbols: the contents lack kallsyms, which will be wanted.
+    """
     write_trace_dat(os.path.join(folder, HEAD), contents, compression="none")
+    if with_symbols:
+        with open(os.path.join(folder, BOOT), "wb") as file:
+            file.write(read_if_allowed(_BOOT_ID))
+
+
+def remove_parts(folder: str) -> None:
+    """Remove the folder and the files that belong in it; what else is there stays, and the folder then does too."""
+    with suppress(OSError):
+        for name in os.listdir(folder):  # noqa: PTH208 - pathlib costs start-up time
+            if name in (HEAD, CMDLINES, BOOT) or _PAGES.fullmatch(name):
+                os.unlink(os.path.join(folder, name))
+        os.rmdir(folder)  # noqa: PTH106
 
 
 def pages_path(folder: str, buffer: int, cpu: int) -> str:
@@ -80,6 +99,8 @@ def salvage_trace_dat(folder: str, path: str, *, version: int = 7, compression: 
         ) from None
     contents = read_contents(data, head)
     contents.cmdlines = read_if_allowed(os.path.join(folder, CMDLINES)) or contents.cmdlines
+    if (boot := read_if_allowed(os.path.join(folder, BOOT))) and boot == read_if_allowed(_BOOT_ID):
+        contents.kallsyms = read_if_allowed(KALLSYMS)
     for name in found:
         match = _PAGES.fullmatch(name)
         if match is not None and int(match[1]) < len(contents.buffers):

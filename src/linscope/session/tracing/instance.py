@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
 
 from linscope.errors import LinscopeError, NotInKernel, PermissionDenied, SystemCallError, UnknownNameError
@@ -103,7 +102,7 @@ class TraceInstance:
             journal.add("rmdir", f"instances/{name}")
             # A tracer and events that run would keep it busy; what was added last is undone first.
             try:
-                Path(self.path).mkdir()
+                os.mkdir(self.path)  # noqa: PTH102 - pathlib costs start-up time
             except OSError as error:
                 journal.forget()
                 raise self._refused("make a trace instance", error) from None
@@ -199,7 +198,7 @@ class TraceInstance:
     def option(self, name: str, on: bool) -> None:
         """Set one of trace_options.  Raises UnknownNameError, SystemCallError."""
         if not self.has(f"options/{name}"):
-            known = [path.name for path in Path(f"{self.path}/options").iterdir()]
+            known = os.listdir(f"{self.path}/options")  # noqa: PTH208
             raise UnknownNameError("trace option", name, known, next_step="its names: " + ", ".join(sorted(known)))
         self.write(f"options/{name}", "1" if on else "0")
 
@@ -224,7 +223,7 @@ class TraceInstance:
 
     def cpus(self) -> list[int]:
         """Numbers of the CPUs that have a buffer."""
-        return sorted(int(path.name[3:]) for path in Path(f"{self.path}/per_cpu").iterdir())
+        return sorted(int(name[3:]) for name in os.listdir(f"{self.path}/per_cpu"))  # noqa: PTH208
 
     def stats(self) -> dict[int, dict[str, str]]:
         """per_cpu/cpuN/stats of each CPU: "entries", "overrun", "dropped events"..., as the kernel writes them."""
@@ -241,7 +240,8 @@ class TraceInstance:
             need = _FILES_NEED.get(file.rpartition("/")[2], "")
             return NotInKernel(f"cannot {what}", errno=number, why=f"no such file: {need} is not set" if need else "")
         if number in (errno.EACCES, errno.EPERM):
-            return PermissionDenied(f"cannot {what}", errno=number, where=self.path, next_step="run as root")
+            step = "run as root" if os.geteuid() else ""  # some kernels refuse some knobs to root, too
+            return PermissionDenied(f"cannot {what}", errno=number, where=self.path, next_step=step)
         return SystemCallError(f"cannot {what}", errno=number, where=self.path)
 
 

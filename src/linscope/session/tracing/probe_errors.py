@@ -61,7 +61,7 @@ def explain_refusal(probe: ProbeChoice, error: OSError, reason: str, position: i
     """
     number = error.errno or 0
     definition = probe.definition
-    what = f"the kernel does not take this probe ({errno.errorcode.get(number, str(number))})"
+    what = "the kernel does not take this probe"
     if number in (errno.EPERM, errno.EACCES):
         step = "lockdown must not be in force (cat /sys/kernel/security/lockdown), and root is needed"
         return PermissionDenied("probes are not allowed", errno=number, where=tracefs, next_step=step)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Sequence
 
 from linscope.errors import OutputError
 from linscope.formats.trace_dat import options as opt
-from linscope.formats.trace_dat.parts import begin_parts, collect_contents, pages_path
+from linscope.formats.trace_dat.parts import KALLSYMS, begin_parts, collect_contents, pages_path, remove_parts
 from linscope.formats.trace_dat.writer import TraceBuffer, TraceDatContents, write_trace_dat
 from linscope.session.tracing.capture import Capture
 from linscope.session.tracing.options import TraceOptions, TraceResult
 from linscope.session.tracing.session import TraceSession
 from linscope.sys.tracefs import read_bytes
 
+_SYMBOL_FORMATS = tuple(b"%p" + letter.encode() for letter in "SsFfB")  # those of printk that name a function
 _Stats = dict[int, dict[str, str]]
 
 
@@ -41,7 +41,7 @@ def record_trace(
             error.next_step = _restore(folder)
             raise
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_parts(folder)
             raise
         result = TraceResult(
             path=output,
@@ -57,17 +57,18 @@ def record_trace(
     except OutputError as error:
         error.next_step = _restore(folder)
         raise
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_parts(folder)
     return result
 
 
 def _trace_into(session: TraceSession, folder: str) -> tuple[int, TraceDatContents, _Stats]:
     """Run the session; returns (bytes of pages, contents of the file, statistics of each CPU)."""
     instance, options = session.instance, session.options
-    contents = trace_contents(session)
+    contents = trace_contents(session, symbols=False)
+    with_symbols = _needs_symbols(session, contents)
     buffer = TraceBuffer("", instance.clock())
     contents.buffers.append(buffer)
-    begin_parts(folder, contents)
+    begin_parts(folder, contents, with_symbols=with_symbols)
     cpus = {cpu: pages_path(folder, 0, cpu) for cpu in options.cpus or instance.cpus()}
     with Capture(instance, cpus) as capture:
         buffer.page_size = capture.page_size
@@ -77,6 +78,8 @@ def _trace_into(session: TraceSession, folder: str) -> tuple[int, TraceDatConten
     stats = instance.stats()
     contents.options += [(opt.CPUSTAT, opt.text_option(_stat_text(cpu, one))) for cpu, one in stats.items()]
     contents.cmdlines = read_bytes(f"{instance.tracefs}/saved_cmdlines")
+    if with_symbols:  # only now: 10 MB of text that the workload need not wait for
+        contents.kallsyms = read_bytes(KALLSYMS)
     return size, contents, stats
 
 
@@ -94,11 +97,11 @@ def _restore(folder: str) -> str:
     return f"linscope events restore {folder}"
 
 
-def trace_contents(session: TraceSession) -> TraceDatContents:
-    """What a trace.dat of this session says beside the pages."""
+def trace_contents(session: TraceSession, *, symbols: bool = True) -> TraceDatContents:
+    """What a trace.dat of this session says beside the pages; symbols: also kallsyms, if anything needs it."""
     contents = collect_contents(session.instance.tracefs, session.events, kallsyms=False)
-    if _needs_symbols(session, contents):
-        contents.kallsyms = read_bytes("/proc/kallsyms")
+    if symbols and _needs_symbols(session, contents):
+        contents.kallsyms = read_bytes(KALLSYMS)
     contents.options.append((opt.TRACEID, opt.trace_id_option(time.time_ns())))
     return contents
 
@@ -116,4 +119,4 @@ def _needs_symbols(session: TraceSession, contents: TraceDatContents) -> bool:
     if any("stacktrace" in trigger for choice in options.events for trigger in choice.triggers):
         return True
     recorded = (text for system, texts in contents.formats.items() if system != "ftrace" for text in texts)
-    return any(b"%p" in text.rpartition(b"print fmt")[2] for text in recorded)
+    return any(form in text.rpartition(b"print fmt")[2] for text in recorded for form in _SYMBOL_FORMATS)

@@ -24,13 +24,13 @@ from linscope.session.tracing.instance import TraceInstance, knob_value, need_tr
 from linscope.session.tracing.options import EventChoice, TraceOptions
 from linscope.session.workload import Workload
 from linscope.sources.trace_events import find_events, read_format
-from linscope.sources.trace_filter import check_filter
 from linscope.sys.tracefs import read_text, write_text
 
 _KB = 1024
 _FUNCTION_TRACERS = ("function", "function_graph")
 # Of each CPU, by what is recorded: function tracers fill megabytes in a moment.
 _FEW_EVENTS, _MANY_EVENTS, _FUNCTIONS = 2 << 20, 8 << 20, 16 << 20
+_SMALLEST = 8 << 10
 _DENSE_SYSTEMS = ("sched", "raw_syscalls", "syscalls", "irq", "kmem", "lock", "preemptirq", "timer", "rcu")
 _POLL_MS = 1000
 
@@ -121,6 +121,9 @@ class TraceSession:
         for word in options.options:
             on = instance.has(f"options/{word}") or not word.startswith("no")
             instance.option(word if on else word[2:], on)
+        absent = set(options.cpus) - set(instance.cpus())
+        if absent:
+            raise UsageError(f"there is no CPU {min(absent)}", next_step="/sys/devices/system/cpu/online lists them")
         if options.cpus:
             mask = sum(1 << cpu for cpu in options.cpus)
             instance.write("tracing_cpumask", f"{mask:x}")
@@ -132,6 +135,8 @@ class TraceSession:
     def _buffer_size(self) -> int:
         options = self.options
         if options.buffer_size:
+            if options.buffer_size < _SMALLEST:
+                raise UsageError("a buffer needs two pages at least", next_step="-m 16K")
             return options.buffer_size
         wanted = _FEW_EVENTS
         if options.tracer in _FUNCTION_TRACERS:
@@ -170,6 +175,8 @@ class TraceSession:
             if not instance.has(f"{folder}/enable"):  # of the ftrace system: the tracers' own
                 continue
             if choice.filter:
+                from linscope.sources.trace_filter import check_filter
+
                 check_filter(choice.filter, read_format(instance.tracefs, system, name))
                 self._write_expression(f"{folder}/filter", choice.filter, "the filter", undo="0")
             for trigger in choice.triggers:
