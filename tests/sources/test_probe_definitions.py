@@ -39,6 +39,9 @@ class Machine:
     def kernel_functions(self) -> Collection[str]:
         return self.functions
 
+    def module_of(self, function: str) -> str:
+        return "overlay" if function == "ovl_made_up" else ""
+
     def traceable_functions(self) -> Collection[str]:
         return ()
 
@@ -348,3 +351,20 @@ def test_why_a_function_is_not_there() -> None:
     assert explain_missing_function("helper", None, MACHINE)[1] == "p helper.isra.0"
     assert explain_missing_function("zzz", None, MACHINE)[0] == "no symbol of that name"
     assert explain_missing_function("zzz", None, Machine()) == ("", "")
+
+
+def test_a_function_of_a_module_is_named_with_it(btf: Btf) -> None:
+    with pytest.raises(ExpressionError, match=r"ovl_made_up is in a module\n.*\n.*\n  try: overlay:ovl_made_up"):
+        compile_probe("p ovl_made_up file", btf, MACHINE)
+
+
+def test_all_that_a_return_has(btf: Btf) -> None:
+    """Parameters where the kernel keeps them, else the result, else nothing."""
+    old = Features()._replace(arguments_on_return=False)
+    for text, features, fetched in (
+        ("r vfs_read", Features(), ["$arg1", "$arg2", "$arg3", "$arg4"]),
+        ("r vfs_read", old, ["$retval"]),
+        ("r do_exit", old, []),
+    ):
+        made = compile_probe(text, btf, Machine(), features=features, all_arguments=True)
+        assert [one.fetch.rpartition("(")[2].rstrip(")") for one in made.arguments] == fetched, text

@@ -26,11 +26,11 @@ class Probe:
 
     summary = "events of your own: kernel functions, programs, USDT probes"
     examples = (
-        "linscope probe run 'p vfs_read file->f_path.dentry->d_name.name count' -- cat FILE",
+        "linscope probe run 'p vfs_read file->f_path.dentry->d_name.name' -- cat FILE",
         "linscope probe show 'p tcp_sendmsg sk->__sk_common.skc_dport size'",
         "linscope probe add 'r:opened do_sys_openat2 $retval:s64'",
-        "linscope events record -e linscope:opened -- ls",
-        "linscope probe list; linscope probe del opened",
+        "linscope probe list",
+        "linscope probe del opened",
     )
     formats = True
     splits = True

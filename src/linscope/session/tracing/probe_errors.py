@@ -70,6 +70,11 @@ def explain_refusal(probe: ProbeChoice, error: OSError, reason: str, position: i
     if number == errno.EBUSY:
         return SystemCallError(what, errno=number, why="an event of that name is in use", next_step="another name")
     word = definition.text()[:position].count(" ")
+    for at, argument in enumerate(definition.arguments, 2):
+        symbol = re.search(r"@([A-Za-z_]\w*)", argument.fetch)
+        if symbol and number in (errno.ENOENT, errno.EINVAL) and not _is_symbol(symbol[1]):
+            why = f"no symbol {symbol[1]!r} in the kernel"
+            return ExpressionError(what, text=probe.text, position=_place_of(probe, at), why=why)
     if definition.probes in (pd.KERNEL, pd.FUNCTION) and (word == 1 or not reason):
         why, step = _explain_function(definition, number, tracefs)
         if why:
@@ -109,6 +114,12 @@ def _explain_function(definition: pd.ProbeDefinition, number: int, tracefs: str)
         why = f"{symbol} is marked as not to be probed or traced (__kprobes, noinstr, notrace), or is no function"
         return why, "a function that calls it"
     return "", ""
+
+
+def _is_symbol(name: str) -> bool:
+    """False if the kernel's symbols can be read, and this is none."""
+    known = HostResolver().kernel_functions()
+    return not known or name in known
 
 
 def _is_blacklisted(symbol: str) -> bool:

@@ -99,8 +99,16 @@ def compile_texts(texts: Sequence[str], tracefs: str, *, all_arguments: bool = F
         definitions = compile_probes(
             text, btf, resolver, features=features, machine=machine, all_arguments=all_arguments
         )
-        made += [ProbeChoice(text, one) for one in definitions]
+        made += [ProbeChoice(text, _with_note(one)) for one in definitions]
     return made
+
+
+def _with_note(definition: ProbeDefinition) -> ProbeDefinition:
+    """The definition; with a note when it is for a module that is not loaded."""
+    module, colon, _ = definition.target.partition(":")
+    if not colon or definition.probes != pd.KERNEL or os.path.isdir(f"/sys/module/{module}"):
+        return definition
+    return definition._replace(notes=(*definition.notes, f"the probe waits for the module {module} to be loaded"))
 
 
 def choose_names(probes: Sequence[ProbeChoice], tracefs: str, group: str = DEFAULT_GROUP) -> list[ProbeChoice]:
@@ -255,7 +263,6 @@ def tell_missed(tracefs: str, probes: Sequence[ProbeChoice]) -> list[str]:
     for one in list_probes(tracefs):
         definition = one.definition
         if one.missed and (definition.group, definition.name) in ours:
-            what = f"r{max(64, 4 * definition.maxactive)} instead of r" if definition.returns else ""
-            more = f" (more calls under way than it can hold; {what})" if what else ""
-            notes.append(f"{definition.name} MISSED {one.missed:,} of {one.hits:,} times, in the whole system{more}")
+            more = f": r{max(64, 4 * definition.maxactive)} can hold more calls at once" if definition.returns else ""
+            notes.append(f"{definition.name}: {one.hits:,} hits, {one.missed:,} MISSED, in the whole system{more}")
     return notes

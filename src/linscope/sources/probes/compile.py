@@ -63,7 +63,7 @@ def compile_probe(
     """The definition of one probe.
 
     btf: the running kernel's types, None without; features: what its fetch arguments can be; all_arguments: every
-    parameter of the function when none is written, as ``*`` does.
+    parameter of the function when none is written, as ``*`` does; what it returns where the kernel keeps none.
     Raises ExpressionError (a UsageError with the place) for what is wrong in the text, NotInKernel when names need a
     BTF that is not there, UsageError for a USDT probe with several places, OSError and FormatError of the program.
     """
@@ -248,7 +248,7 @@ class _Compiler:
             raise self.fail(f"{len(words)} arguments", words[MAX_ARGUMENTS][1], why=f"the kernel takes {MAX_ARGUMENTS}")
         function: Function | None = None
         if not words and self.all_arguments and target.function and target.entry:
-            words = [("*", len(self.text))]
+            words = self._all_words(target)
         taken: set[str] = set()
         for word, place in words:  # names that are given come before those that we make
             if self._name(word)[1]:
@@ -271,6 +271,15 @@ class _Compiler:
             taken.add(argument.name)
             found.append(argument)
         return tuple(found)
+
+    def _all_words(self, target: _Target) -> list[tuple[str, int]]:
+        """Every parameter; where the kernel has none of them left, at a return, the result."""
+        context = self.checker.context
+        if not context.returns or context.features.arguments_on_return:
+            return [("*", len(self.text))]
+        proto = self._prototype(target)
+        result = proto is not None and self.btf is not None and self.btf.resolve(proto.returns)
+        return [("$retval", len(self.text))] if result else []
 
     def _name(self, word: str) -> tuple[str, str, str]:
         name, equals, body = word.partition("=")
@@ -340,6 +349,9 @@ class _Compiler:
         if base != name and btf is not None and btf.find(base, (bt.KIND_FUNC,)):
             why = f"the compiler changed the parameters of {base}"
             raise self.fail(f"the parameters of {name} are not known", at, why=why, next_step="registers, as %di")
+        module = "" if target.module else self.resolver.module_of(name)
+        if module:
+            raise self.fail(f"{name} is in a module", at, next_step=f"{module}:{name}")
         why, step = explain_missing_function(name, btf, self.resolver)
         what = f"no function {name!r} in the kernel" if why else f"BTF does not know the function {name!r}"
         raise self.fail(what, at, why=why, next_step=step or "raw fetch arguments, as name=%di:u64")

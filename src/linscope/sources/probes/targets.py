@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from linscope.binfmt import btf_types as bt
 from linscope.binfmt.btf import Btf
-from linscope.binfmt.usdt import UsdtProbe, file_offset, iter_usdt_probes
 from linscope.errors import NotInKernel, UnknownNameError, UsageError
 from linscope.sys.tracefs import read_bytes
+
+if TYPE_CHECKING:
+    from linscope.binfmt.usdt import UsdtProbe  # ELF files bring numpy along; probes of the kernel need none
 
 KALLSYMS = "/proc/kallsyms"
 _COPY = re.compile(r"(.+?)\.(isra|constprop|part|cold)\b")
@@ -31,6 +33,9 @@ class Resolver(Protocol):
 
     def kernel_functions(self) -> Collection[str]:
         """Names in the kernel's symbol table, those of modules too; empty when it cannot be read."""
+
+    def module_of(self, function: str) -> str:
+        """The loaded module that has a function of this name; "" when none or the kernel itself has."""
 
     def traceable_functions(self) -> Collection[str]:
         """Names in available_filter_functions; empty when it cannot be read."""
@@ -62,6 +67,11 @@ class HostResolver:
         """Names in the kernel's symbol table, those of modules too; empty when it cannot be read."""
         return {line.split(None, 3)[2] for line in _lines(self.kallsyms) if line.count(" ") >= 2}
 
+    def module_of(self, function: str) -> str:
+        """The loaded module that has a function of this name; "" when none or the kernel itself has."""
+        found = [words for line in _lines(self.kallsyms) if function in line and (words := line.split())[2] == function]
+        return found[0][3].strip("[]") if len(found) == 1 and len(found[0]) > 3 else ""
+
     def traceable_functions(self) -> Collection[str]:
         """Names in available_filter_functions; empty when it cannot be read."""
         return {line.partition(" ")[0] for line in _lines(self.traceable)} if self.traceable else ()
@@ -73,6 +83,7 @@ class HostResolver:
     def usdt_probes(self, path: str) -> list[UsdtProbe]:
         """The USDT probes of an ELF file.  Raises FormatError, OSError."""
         from linscope.binfmt.elf import ElfFile
+        from linscope.binfmt.usdt import iter_usdt_probes
 
         with ElfFile(path) as elf:
             return list(iter_usdt_probes(elf))
@@ -99,6 +110,7 @@ def find_symbol(path: str, symbol: str) -> int:
         STT_NOTYPE,
         ElfFile,
     )
+    from linscope.binfmt.usdt import file_offset
 
     names: set[str] = set()
     with ElfFile(path) as elf:
@@ -133,13 +145,14 @@ def find_symbol(path: str, symbol: str) -> int:
 def near_names(name: str, names: Collection[str]) -> list[str]:
     """Names that may have been meant: a few thousand at most, for a closer look."""
     lowered = name.lower()
-    found = [one for one in names if lowered in one.lower() or (one.lower() in lowered and len(one) > 3)]
+    pairs = [(one, one.lower()) for one in names]
+    found = [one for one, low in pairs if lowered in low or (len(low) > 3 and low in lowered)]
     if len(found) < 3:
         found += [
             one for one in names if one[:2] == name[:2] and abs(len(one) - len(name)) <= 2 and one[-1:] == name[-1:]
         ]
         found += [one for one in names if sorted(one) == sorted(name)]
-    return found[:_MAX_COMPARED]
+    return list(dict.fromkeys(found))[:_MAX_COMPARED]
 
 
 def explain_missing_function(name: str, btf: Btf | None, resolver: Resolver) -> tuple[str, str]:
@@ -150,7 +163,7 @@ def explain_missing_function(name: str, btf: Btf | None, resolver: Resolver) -> 
     known = resolver.kernel_functions()
     if not known or name in known:
         return "", ""
-    copies = sorted(one for one in known if (match := _COPY.match(one)) and match[1] == name)
+    copies = sorted(one for one in known if one.startswith(f"{name}.") and _COPY.match(one))
     if copies:
         suffix = _COPY.match(copies[0])
         assert suffix is not None  # it was chosen by matching

@@ -7,9 +7,12 @@ Source: sourceware.org/systemtap/wiki/UserSpaceProbeImplementation; registers of
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from linscope.binfmt.usdt import UsdtProbe
 from linscope.sources.probes.definition import ProbeArgument
+
+if TYPE_CHECKING:
+    from linscope.binfmt.usdt import UsdtProbe
 
 _ARGUMENT = re.compile(r"(?:(?P<sign>-?)(?P<size>[1248])(?P<float>f?)@)?(?P<operand>\S+)")
 _MEMORY = re.compile(r"(-?)(0[xX][0-9a-fA-F]+|\d+)?\(%(\w+)\)\Z")
