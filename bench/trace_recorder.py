@@ -4,8 +4,8 @@ Two workloads with the same events (sched and raw_syscalls, of the workload and 
 of each CPU, no compression: one at about 250,000 events a second, one as fast as it goes.  CPU is user + system time
 of the recorder and its helpers without the workload, which tells its own; medians of several runs, taken in turns.
 trace-cmd traces in the top-level buffer, whose knobs it resets; it runs in a private mount namespace, so that the
-tracefs that it mounts is gone at the end.  Kernels that forbid to write to the files of the function tracer, which trace-cmd
-does although no function is traced, get files in their place there.  Needs root and trace-cmd.
+tracefs that it mounts is gone at the end.  Where a kernel forbids to write to the files of the function tracer, which
+trace-cmd does although it traces no function, files stand in for them.  Needs root and trace-cmd.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def measure(recorder: str, code: str) -> Run:
 
 def statistics_of(data: str) -> tuple[int, int]:
     """(events recorded, events lost) on all CPUs, as the kernel counted them when the recording ended."""
-    words = ["trace-cmd", "report", "--stat", "-i", data]
+    words = ["unshare", "-m", "--propagation", "private", "trace-cmd", "report", "--stat", "-i", data]  # mounts, too
     text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     counts = re.findall(r"^(entries|read events|overrun|commit overrun|dropped events): (\d+)", text, re.MULTILINE)
     recorded = sum(int(count) for name, count in counts if name in ("entries", "read events"))

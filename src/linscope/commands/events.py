@@ -90,7 +90,7 @@ class Events:
             return _record(arguments)
         if arguments.action == "restore":
             return _restore(arguments)
-        raise UsageError("not yet")
+        return _stream(arguments)
 
 
 def target_options(arguments: argparse.Namespace) -> TraceOptions:
@@ -177,6 +177,25 @@ def _record(arguments: argparse.Namespace) -> int:
     if arguments.quiet:
         return 130 if result.interrupted else result.exit_status
     return report_trace(result, "events record")
+
+
+def _stream(arguments: argparse.Namespace) -> Rows:
+    """The events as they come; what was lost is told at the end."""
+    from linscope.session.tracing.live import EventStream
+    from linscope.views.live_events import live_event_rows
+
+    if not arguments.event:
+        raise UsageError("no event to show", next_step="-e sched:sched_switch; linscope events list")
+    stream = EventStream(arguments.command, tracing_options(arguments))
+
+    def end() -> int:
+        for note in stream.session.notes:
+            print(f"linscope events stream: {note}", file=sys.stderr)
+        if stream.lost and not arguments.quiet:
+            print(f"linscope events stream: {stream.lost:,} events LOST (a larger buffer: -m)", file=sys.stderr)
+        return 130 if stream.interrupted else stream.session.exit_status
+
+    return live_event_rows(stream.batches, end)
 
 
 def _restore(arguments: argparse.Namespace) -> int:

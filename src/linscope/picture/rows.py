@@ -33,6 +33,7 @@ class Rows:
     title: list[str] = field(default_factory=list)  # comment lines above the table, in text only
     streaming: bool = False  # text is written row by row with the headings' widths, not aligned over all rows
     live: bool = False  # rows come as time goes on: each is flushed at once
+    waits: Callable[[], bool] | None = None  # of live rows: False while the next one is there already
     headings: bool = True  # False: text shows no line of headings (perf script)
     exit_code: Callable[[], int] | None = None  # asked once all rows are written: of a program that was run
     notes: Sequence[str] = ()  # what a reader has to know, for stderr

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from linscope.picture.rows import Column, Rows
 
 FORMATS = ("text", "json", "csv")
+_T = TypeVar("_T")
 _ALIGNED_ROWS = 2_000  # text columns are as wide as the widest cell of so many first rows
 
 
 def write_rows(rows: Rows, form: str, out: IO[str]) -> None:
     """Write to out in one of FORMATS."""
     if rows.live:
-        rows = replace(rows, rows=_flushed(rows.rows, out))
+        text = rows.text
+        rows = replace(
+            rows,
+            rows=_flushed(rows.rows, out, rows.waits),
+            text=None if text is None else lambda: _flushed(text(), out),
+        )
     {"text": _write_text, "json": _write_json, "csv": _write_csv}[form](rows, out)
 
 
-def _flushed(rows: Iterable[Sequence[Any]], out: IO[str]) -> Iterator[Sequence[Any]]:
-    """The rows; when the next one is asked for, the one before has been written, and goes out."""
+def _flushed(rows: Iterable[_T], out: IO[str], waits: Callable[[], bool] | None = None) -> Iterator[_T]:
+    """The rows; when the next one is asked for, the one before has been written, and goes out if that one waits."""
     for row in rows:
         yield row
-        out.flush()
+        if waits is None or waits():
+            out.flush()
 
 
 def _write_json(rows: Rows, out: IO[str]) -> None:

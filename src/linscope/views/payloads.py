@@ -21,30 +21,40 @@ class Payloads:
 
     def __init__(self, profile: Profile, symbolizer: Symbolizer) -> None:
         """Compiles the formats of all tables; ``notes`` tells which could not be."""
-        symbol = kernel_names(profile, symbolizer)
+        self._symbol = kernel_names(profile, symbolizer)
         self._profile = profile
-        self._printers: dict[int, tuple[EventTable, RowPrinter]] = {}
-        self._writers: dict[int, ColumnPrinter] = {}
+        self._tables: dict[int, EventTable] = {}
+        self._printers: dict[int, tuple[RowPrinter, ColumnPrinter]] = {}
         self.notes: list[str] = []
-        for number, event in enumerate(profile.events):
-            table = profile.tables.get(event.name)
+        self.update()
+
+    def update(self) -> None:
+        """Take the tables that the profile has now; a format is compiled once."""
+        self._tables.clear()
+        for number, event in enumerate(self._profile.events):
+            table = self._profile.tables.get(event.name)
             if table is None or table.form is None or not len(table):
                 continue
-            context: PrintContext = table.printing or PrintContext()
-            if context.symbol is no_symbol:
-                context = replace(context, symbol=symbol)
-            own = binary_printer(table.form, context) or stack_printer(table.form, context)
-            printer = own or row_printer(table.form, context)
-            self._printers[number] = table, printer
-            self._writers[number] = ColumnPrinter(printer, context, by_format=own is None)
-            if printer.problem is not None:
-                self.notes.append(f"{event.name}: {printer.problem}; its fields are shown as name=value")
+            self._tables[number] = table
+            if number not in self._printers:
+                self._printers[number] = self._compile(table)
+
+    def _compile(self, table: EventTable) -> tuple[RowPrinter, ColumnPrinter]:
+        context: PrintContext = table.printing or PrintContext()
+        if context.symbol is no_symbol:
+            context = replace(context, symbol=self._symbol)
+        own = binary_printer(table.form, context) or stack_printer(table.form, context)
+        printer = own or row_printer(table.form, context)
+        if printer.problem is not None:
+            self.notes.append(f"{table.name}: {printer.problem}; its fields are shown as name=value")
+        return printer, ColumnPrinter(printer, context, by_format=own is None)
 
     def texts(self, samples: NDArray[np.int64]) -> dict[int, str]:
         """The texts of those of the samples, given by number, that have fields."""
         found: dict[int, str] = {}
         events = self._profile.samples.event[samples]
-        for number, (table, printer) in self._printers.items():
+        for number, table in self._tables.items():
+            printer = self._printers[number][0]
             mine = samples[events == number]
             if not len(mine):
                 continue
@@ -60,17 +70,16 @@ class Payloads:
         parts = [joined([""])]
         which = np.zeros(len(samples), np.uint32)
         count = 1
-        for number, writer in self._writers.items():
+        for number, table in self._tables.items():
             mine = np.flatnonzero(events == number)
             if not len(mine):
                 continue
-            table = self._printers[number][0]
             at = np.searchsorted(table.rows, samples[mine])
             at[at == len(table.rows)] = 0
             there = table.rows[at] == samples[mine]
             mine, at = mine[there], at[there]
             which[mine] = np.arange(count, count + len(mine), dtype=np.uint32)
-            parts.append(writer.write(table.columns, at))
+            parts.append(self._printers[number][1].write(table.columns, at))
             count += len(mine)
         shifts = np.cumsum([0, *(len(part.text) for part in parts[:-1])]).astype(np.uint64)
         ends = np.concatenate([part.ends + shift for part, shift in zip(parts, shifts, strict=True)])

@@ -85,14 +85,44 @@ class CpuCapture:
             os.close(fd)
 
 
-class Capture:
-    """All CPUs of a buffer."""
+class Waiting:
+    """Waits for pages of a buffer, and for whatever else its user watches."""
+
+    def __init__(self) -> None:
+        self.poll = select.poll()
+        self._watched: set[int] = set()
+
+    def watch(self, fd: int) -> None:
+        """Let wait() also wake up for this descriptor."""
+        self.poll.register(fd, select.POLLIN)
+        self._watched.add(fd)
+
+    def forget(self, fd: int) -> None:
+        """Watch a descriptor no more; nothing happens to one that is not watched."""
+        if fd in self._watched:
+            self.poll.unregister(fd)
+            self._watched.discard(fd)
+
+    def ready(self, timeout_ms: int | None) -> list[int]:
+        """The descriptors that are ready, after waiting for the first; none when the time was up or a signal came."""
+        try:
+            return [fd for fd, _ in self.poll.poll(timeout_ms)]
+        except InterruptedError:
+            return []
+
+    def wait(self, timeout_ms: int | None) -> bool:
+        """Wait, and do what is to be done with pages; True if a watched descriptor is ready."""
+        raise NotImplementedError
+
+
+class Capture(Waiting):
+    """All CPUs of a buffer, on their way into files."""
 
     def __init__(self, instance: TraceInstance, cpus: Mapping[int, str]) -> None:
         """cpus: where the pages of each CPU go.  Raises OSError."""
+        super().__init__()
         self.page_size = sub_buffer_size(instance)
         self.cpus: list[CpuCapture] = []
-        self.poll = select.poll()
         self._by_raw: dict[int, CpuCapture] = {}
         for cpu, path in cpus.items():
             raw = f"{instance.path}/per_cpu/cpu{cpu}/trace_pipe_raw"
@@ -108,25 +138,16 @@ class Capture:
         for one in self.cpus:
             one.close()
 
-    def watch(self, fd: int) -> None:
-        """Let wait() also wake up for this descriptor."""
-        self.poll.register(fd, select.POLLIN)
-
-    def wait(self, timeout_ms: int | None) -> tuple[bool, int]:
-        """Wait for pages, take them; returns (whether a watched descriptor is ready, bytes taken)."""
+    def wait(self, timeout_ms: int | None) -> bool:
+        """Wait for pages, take them; True if a watched descriptor is ready.  Raises OutputError."""
         other = False
-        moved = 0
-        try:
-            ready = self.poll.poll(timeout_ms)
-        except InterruptedError:
-            return False, 0
-        for fd, _ in ready:
+        for fd in self.ready(timeout_ms):
             one = self._by_raw.get(fd)
             if one is None:
                 other = True
             else:
-                moved += one.take()
-        return other, moved
+                one.take()
+        return other
 
     def finish(self) -> int:
         """Take everything that is left; returns the bytes of all files."""

@@ -11,14 +11,14 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Self
 
 from linscope.errors import SystemCallError, UsageError
 from linscope.session.journal import Journal
 from linscope.session.stop import Stop
-from linscope.session.tracing.capture import Capture
+from linscope.session.tracing.capture import Capture, Waiting
 from linscope.session.tracing.error_log import ErrorLog
 from linscope.session.tracing.instance import TraceInstance, knob_value, need_tracer, new_name, open_tracefs
 from linscope.session.tracing.options import EventChoice, TraceOptions
@@ -245,9 +245,13 @@ class TraceSession:
 
         capture: whose pages are taken meanwhile.  on_pages: called after each round in which time passed or pages came.
         """
+        for _ in self.rounds(Capture(self.instance, {}) if capture is None else capture, poll_ms=poll_ms):
+            if on_pages is not None:
+                on_pages()
+
+    def rounds(self, capture: Waiting, *, poll_ms: int = _POLL_MS) -> Iterator[None]:
+        """As run(), handing over after each round.  Closed before the end, it asks the workload to end."""
         assert self._stop is not None
-        if capture is None:
-            capture = Capture(self.instance, {})
         capture.watch(self._stop.read_fd)
         ends = [os.pidfd_open(pid) for pid in self.options.pids] if self.workload is None else []
         for fd in ends:
@@ -265,11 +269,14 @@ class TraceSession:
                     if deadline != float("inf")
                     else poll_ms
                 )
-                ended, _ = capture.wait(wait_ms)
-                if on_pages is not None:
-                    on_pages()
-                if ended and (self.interrupted or self.workload is not None or all(map(_has_ended, ends))):
+                ended = capture.wait(wait_ms)
+                yield
+                if ended and (self.interrupted or self.workload is not None or _all_ended(ends, capture)):
                     break
+        except GeneratorExit:
+            if self.workload is not None:
+                self.workload.terminate()
+            raise
         finally:
             self.instance.write("tracing_on", "0")
             for fd in ends:
@@ -315,11 +322,15 @@ def _threads(pid: int) -> list[int]:
         raise UsageError(f"there is no process {pid}") from None
 
 
-def _has_ended(pidfd: int) -> bool:
-    """True if the process of a pidfd is no more."""
+def _all_ended(pidfds: list[int], capture: Waiting) -> bool:
+    """True if none of the processes is left; those that have ended are waited for no more."""
     poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(0))
+    for fd in pidfds:
+        poll.register(fd, select.POLLIN)
+    ended = {fd for fd, _ in poll.poll(0)}
+    for fd in ended:
+        capture.forget(fd)
+    return len(ended) == len(pidfds)
 
 
 def unknown_function(tracefs: str, name: str) -> UsageError:
