@@ -202,7 +202,8 @@ def test_stacks_of_this_kernel(tmp_path: Path) -> None:
     tracefs = find_tracefs()
     events = ["sched/sched_switch", "sched/sched_waking"]
     markers = [b"\1\0\0\0abcd"]
-    files = capture(tracefs, events, ["ls", "-l", "/usr"], tmp_path, options=["stacktrace"], raw_markers=markers)
+    command = ["sh", "-c", "for i in 1 2 3 4 5 6; do sleep 0.002; done"]  # switches for certain
+    files = capture(tracefs, events, command, tmp_path, options=["stacktrace"], raw_markers=markers)
     contents = collect_contents(tracefs, all_tracepoints(tracefs))
     contents.buffers = [TraceBuffer(cpus=[(cpu, str(path), None) for cpu, path in enumerate(files)])]
     made = tmp_path / "made.dat"
