@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ class Lab:
 
     def python(self, code: str, *, timeout_s: float = 120) -> str:
         """The output of Python code that must succeed."""
-        path = self.folder / "code.py"
+        path = self.folder / f"code-{zlib.crc32(code.encode())}.py"  # the guest keeps what it has read of a file
         path.write_text(code)
         result = self.guest.run([sys.executable, str(path)], cwd=str(self.folder), timeout_s=timeout_s)
         assert result.exit_code == 0, result
