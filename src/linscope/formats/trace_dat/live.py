@@ -31,6 +31,7 @@ from linscope.formats.trace_dat.writer import TraceDatContents
 
 _NO_EVENT = 0xFFFF
 _END = (1 << 64) - 1
+_FEW = 50  # tasks
 
 
 class _RunningSymbols:
@@ -222,13 +223,26 @@ class LiveEvents:
 
     def set_names(self, cmdlines: bytes) -> None:
         """Give the tasks of what was taken their names; cmdlines: text of tracefs' saved_cmdlines."""
-        names = parse_cmdlines(cmdlines.decode(errors="replace"))
         samples, comms = self.profile.samples, self._comms
         pids, of_row = np.unique(samples.pid, return_inverse=True)
+        names = _names(cmdlines, pids.tolist())
         words = ["<idle>" if pid == 0 else names.get(pid, "<...>") for pid in pids.tolist()]
         numbers = np.array([comms.setdefault(word, len(comms)) for word in words], np.uint32)
         samples.comm = numbers[of_row]
         self.profile.comms = list(comms)
+
+
+def _names(cmdlines: bytes, pids: list[int]) -> dict[int, str]:
+    """Names of tasks; of the thousands that a kernel remembers few are asked for."""
+    if len(pids) > _FEW:
+        return parse_cmdlines(cmdlines.decode(errors="replace"))
+    text = b"\n" + cmdlines
+    found = {}
+    for pid in pids:
+        before, _, rest = text.partition(b"\n%d " % pid)
+        if rest or len(before) < len(text):
+            found[pid] = rest.partition(b"\n")[0].decode(errors="replace")
+    return found
 
 
 def _samples(count: int) -> Samples:

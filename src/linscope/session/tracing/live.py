@@ -22,7 +22,7 @@ from linscope.session.tracing.options import TraceOptions
 from linscope.session.tracing.session import TraceSession
 from linscope.sys.tracefs import read_bytes
 
-_PAUSE_S = 0.01  # between rounds while events keep coming: fewer, larger batches
+_PAUSE_S = 0.02  # between rounds while events keep coming: fewer, larger batches
 _PAGES = 256  # of one CPU that are read at once
 _MOST_HELD = 4 << 20  # bytes of a CPU that wait for the others; then the kernel's buffer has to keep the rest
 
