@@ -118,15 +118,14 @@ class Waiting:
 class Capture(Waiting):
     """All CPUs of a buffer, on their way into files."""
 
-    def __init__(self, instance: TraceInstance, cpus: Mapping[int, str]) -> None:
-        """cpus: where the pages of each CPU go.  Raises OSError."""
+    def __init__(self, instance: TraceInstance, cpus: Mapping[int, str], *, raw: str = "trace_pipe_raw") -> None:
+        """cpus: where the pages of each CPU go; raw: the file in tracefs that they come from.  Raises OSError."""
         super().__init__()
         self.page_size = sub_buffer_size(instance)
         self.cpus: list[CpuCapture] = []
         self._by_raw: dict[int, CpuCapture] = {}
         for cpu, path in cpus.items():
-            raw = f"{instance.path}/per_cpu/cpu{cpu}/trace_pipe_raw"
-            one = CpuCapture(cpu, raw, path, self.page_size)
+            one = CpuCapture(cpu, f"{instance.path}/per_cpu/cpu{cpu}/{raw}", path, self.page_size)
             self.cpus.append(one)
             self._by_raw[one.raw] = one
             self.poll.register(one.raw, select.POLLIN)
@@ -154,6 +153,10 @@ class Capture(Waiting):
         for one in self.cpus:
             one.finish()
         return sum(one.bytes_written for one in self.cpus)
+
+    def files(self) -> list[tuple[int, str | int, int | None]]:
+        """CPU, path and bytes of each file, once they are finished."""
+        return [(one.cpu, one.file_path, one.bytes_written) for one in self.cpus]
 
 
 def sub_buffer_size(instance: TraceInstance) -> int:

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from linscope.errors import OutputError
 from linscope.formats.trace_dat import options as opt
 from linscope.formats.trace_dat.parts import KALLSYMS, begin_parts, collect_contents, pages_path, remove_parts
-from linscope.formats.trace_dat.writer import TraceBuffer, TraceDatContents, write_trace_dat
+from linscope.formats.trace_dat.writer import CpuFile, TraceBuffer, TraceDatContents, write_trace_dat
 from linscope.session.tracing.capture import Capture
+from linscope.session.tracing.instance import TraceInstance
 from linscope.session.tracing.options import TraceOptions, TraceResult
 from linscope.session.tracing.session import TraceSession
 from linscope.sys.tracefs import read_bytes
 
+SNAPSHOT = "snapshot"  # the name of the second buffer of a trace.dat
 _SYMBOL_FORMATS = tuple(b"%p" + letter.encode() for letter in "SsFfB")  # those of printk that name a function
 _Stats = dict[int, dict[str, str]]
 
@@ -74,13 +76,33 @@ def _trace_into(session: TraceSession, folder: str) -> tuple[int, TraceDatConten
         buffer.page_size = capture.page_size
         session.run(capture)
         size = capture.finish()
-        buffer.cpus = [(one.cpu, one.file_path, one.bytes_written) for one in capture.cpus]
+        buffer.cpus = capture.files()
+    if _may_have_snapshot(options) and (pages := save_snapshot(instance, folder)):
+        contents.buffers.append(TraceBuffer(SNAPSHOT, buffer.clock, buffer.page_size, pages))
     stats = instance.stats()
     contents.options += [(opt.CPUSTAT, opt.text_option(_stat_text(cpu, one))) for cpu, one in stats.items()]
     contents.cmdlines = read_bytes(f"{instance.tracefs}/saved_cmdlines")
     if with_symbols:  # only now: 10 MB of text that the workload need not wait for
         contents.kallsyms = read_bytes(KALLSYMS)
     return size, contents, stats
+
+
+def _may_have_snapshot(options: TraceOptions) -> bool:
+    """True if a trigger or a function command may have taken one."""
+    triggers = (trigger for choice in options.events for trigger in choice.triggers)
+    return any(word.startswith("snapshot") for word in triggers) or any(
+        ":snapshot" in word for word in options.function_commands
+    )
+
+
+def save_snapshot(instance: TraceInstance, folder: str) -> list[CpuFile]:
+    """The pages that a snapshot has put aside, in files beside the others; none where there was no snapshot.
+
+    Source: Documentation/trace/ftrace.rst, "Snapshot"; per_cpu/cpuN/snapshot_raw is read as trace_pipe_raw.
+    """
+    files = {cpu: pages_path(folder, 1, cpu) for cpu in instance.cpus()}
+    with Capture(instance, files, raw="snapshot_raw") as capture:
+        return capture.files() if capture.finish() else []
 
 
 def _make_folder(folder: str) -> None:

@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Self
 
-from linscope.errors import SystemCallError, UsageError
+from linscope.errors import NotInKernel, SystemCallError, UsageError
 from linscope.session.journal import Journal
 from linscope.session.stop import Stop
 from linscope.session.tracing.capture import Capture, Waiting
 from linscope.session.tracing.error_log import ErrorLog
 from linscope.session.tracing.instance import TraceInstance, knob_value, need_tracer, new_name, open_tracefs
 from linscope.session.tracing.options import EventChoice, TraceOptions
-from linscope.session.workload import Workload
+from linscope.session.workload import Workload, find_program
 from linscope.sources.trace_events import find_events, read_format
 from linscope.sys.tracefs import read_text, write_text
 
@@ -33,6 +33,7 @@ _FEW_EVENTS, _MANY_EVENTS, _FUNCTIONS = 2 << 20, 8 << 20, 16 << 20
 _SMALLEST = 8 << 10
 _DENSE_SYSTEMS = ("sched", "raw_syscalls", "syscalls", "irq", "kmem", "lock", "preemptirq", "timer", "rcu")
 _POLL_MS = 1000
+MARKER = "LINSCOPE_TRACE_MARKER"  # of the workload's environment: a file; what is written to it becomes an event
 
 
 class TraceSession:
@@ -78,7 +79,7 @@ class TraceSession:
         tracefs = open_tracefs()
         self._stop = Stop()
         if self.command:
-            self.workload = Workload(self.command, self.environment)
+            find_program(self.command[0])
         self._journal = Journal()
         if self.options.probes:
             from linscope.session.tracing.probes import define_probes
@@ -89,6 +90,8 @@ class TraceSession:
         self.instance = TraceInstance(self._journal, tracefs=tracefs, name=self._instance_name(tracefs))
         self.instance.values["buffer_size_kb"] = size
         self.instance.write("tracing_on", "0")
+        if self.command:
+            self.workload = Workload(self.command, {**self.environment, MARKER: self._marker()})
         self._set_knobs()
         self._set_targets()
         for choice in self.options.events:
@@ -96,6 +99,10 @@ class TraceSession:
         self._set_functions()
         if self.options.tracer != "nop":
             self.instance.set_tracer(self.options.tracer)
+
+    def _marker(self) -> str:
+        """Where the workload can write marks into this buffer: a path that another process can open."""
+        return f"{self.instance.path}/trace_marker".replace("/proc/self/", f"/proc/{os.getpid()}/", 1)
 
     def _instance_name(self, tracefs: str) -> str:
         """A private instance wherever its kernel lets the tracer run in one; "": the top-level one."""
@@ -186,7 +193,9 @@ class TraceSession:
                 self.events.append((system, name))
 
     def add_trigger(self, system: str, name: str, trigger: str) -> None:
-        """Set a trigger of an event.  Raises UsageError with the kernel's reason."""
+        """Set a trigger of an event.  Raises UsageError with the kernel's reason, NotInKernel."""
+        if trigger.startswith("snapshot") and not self.instance.has("snapshot"):
+            raise NotInKernel("the running kernel takes no snapshots", why="CONFIG_TRACER_SNAPSHOT is not set")
         self._write_expression(f"events/{system}/{name}/trigger", trigger, "the trigger", undo=f"!{trigger}")
 
     def _write_expression(self, file: str, text: str, what: str, *, undo: str) -> None:
