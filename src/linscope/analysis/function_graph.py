@@ -150,7 +150,7 @@ def calls_profile(profile: Profile) -> Profile:
         frames=frames,
         spaces=profile.spaces,
         comms=profile.comms,
-        losses=profile.losses,
+        losses=[loss for loss in profile.losses if not loss.of_event],
         features=profile.features,
         problems=profile.problems,
         where=profile.where,

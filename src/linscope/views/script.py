@@ -263,7 +263,8 @@ def _losses_by_cpu(profile: Profile) -> dict[int, list[Loss]]:
     """Losses of each CPU, the first one first."""
     found: dict[int, list[Loss]] = {}
     for loss in sorted(profile.losses, key=lambda loss: loss.time_ns):
-        found.setdefault(loss.cpu, []).append(loss)
+        if not loss.of_event:  # else counted at the end, without a time
+            found.setdefault(loss.cpu, []).append(loss)
     return found
 
 

@@ -103,5 +103,6 @@ class TraceLines:
 def _by_cpu(losses: list[Loss]) -> dict[int, list[Loss]]:
     found: dict[int, list[Loss]] = {}
     for loss in sorted(losses, key=lambda loss: loss.time_ns):
-        found.setdefault(loss.cpu, []).append(loss)
+        if not loss.of_event:  # else counted at the end, without a time
+            found.setdefault(loss.cpu, []).append(loss)
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import mmap
+import re
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -218,13 +219,24 @@ class _Reader:
             frames=frames,
             spaces=[Space(-1, 0, [])],
             comms=comms,
-            losses=self.losses,
+            losses=[*self.losses, *self._counted_losses()],
             features=features,
             problems=self.problems,
             named=named,
             tables=self._tables(),
             where=self.options.where,
         )
+
+    def _counted_losses(self) -> list[Loss]:
+        """What the kernel counted until the end of the recording: of a full page, its pages do not tell how many."""
+        found = []
+        for value in self.container.options.get(opt.CPUSTAT, ()):
+            text = value.decode(errors="replace")
+            cpu = re.match(r"CPU: (\d+)", text)
+            lost = sum(map(int, re.findall(r"^(?:overrun|commit overrun|dropped events): (\d+)", text, re.MULTILINE)))
+            if cpu is not None and lost:
+                found.append(Loss(0, int(cpu[1]), lost, -1, of_event=True))
+        return found
 
     def _order_events(self, samples: Samples) -> None:
         """Events with stacks first, those of ftrace itself last: the first one is what pictures show."""
