@@ -179,5 +179,5 @@ def test_zlib_holds_the_same(tmp_path: Path) -> None:
     write_trace_dat(str(tmp_path / "packed.dat"), contents, compression="zlib")
     plain, packed = (linscope.open(str(tmp_path / name)) for name in ("plain.dat", "packed.dat"))
     assert (tmp_path / "packed.dat").stat().st_size < (tmp_path / "plain.dat").stat().st_size
-    assert len(packed.samples) > 1000
+    assert len(packed.samples) > 500
     assert packed.samples.to_arrow() == plain.samples.to_arrow()
