@@ -34,6 +34,7 @@ _MAX_WRITE = 4000  # bytes; the kernel takes 4095 (USER_BUF_PAGE)
 _PREFIX_SIZE = 63  # PREFIX_SIZE, without NUL: the kernel cuts what it puts in front of a message
 _WATCH_FLAGS = "pmfl"
 _OLD_FLAGS = "pmflt"  # what every kernel has
+_INTERRUPTED = 130
 _NOBODY = "module linscope/nobody"  # a query that takes no site
 
 
@@ -250,7 +251,7 @@ def recognize(record: KmsgRecord, by_prefix: dict[str, Site]) -> WatchedRecord |
 
 
 def _events(duration_ns: int, command: Sequence[str] | None, fds: Sequence[int]) -> Generator[None, None, int]:
-    """Yields when one of the descriptors can be read; returns the command's exit status when all is over."""
+    """Yields when one of the descriptors can be read; returns the command's exit status, 130 after Ctrl-C."""
     stop = Stop()
     workload = Workload(command, os.environ) if command else None
     poll = select.epoll()
@@ -274,7 +275,8 @@ def _events(duration_ns: int, command: Sequence[str] | None, fds: Sequence[int])
         if workload is None:
             return 0
         workload.terminate()
-        return workload.wait()
+        status = workload.wait()
+        return _INTERRUPTED if stop.signal else status
     finally:
         poll.close()
         stop.close()
