@@ -102,9 +102,9 @@ def _show(texts: Sequence[str], all_arguments: bool) -> Rows:
 
     try:
         tracefs = find_tracefs()
-    except SystemCallError as error:
+    except SystemCallError:
         tracefs = ""
-        print(f"linscope probe: {error.what}: for a new kernel", file=sys.stderr)
+        print("linscope probe: what this kernel takes cannot be read: as for a new one", file=sys.stderr)
     probes = compile_texts(texts, tracefs, all_arguments=all_arguments)
     _tell(probes)
     return _definition_rows(probe.definition for probe in probes)
