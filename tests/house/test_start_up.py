@@ -60,6 +60,16 @@ def test_recording_loads_no_numpy() -> None:
     assert not loaded & {"numpy", "pyarrow", "zstandard", "symbolic", "subprocess"}
 
 
+@pytest.mark.kernel
+def test_recording_trace_events_loads_no_numpy(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs tracefs: run the tests as root")
+    words = ["events", "record", "-q", "-e", "sched:sched_switch", "-o", str(tmp_path / "trace.dat"), "--", "true"]
+    loaded = modules_after(f"from linscope.cli import run; run({words!r})")
+    assert "linscope.session.tracing.record" in loaded
+    assert not loaded & {"numpy", "pyarrow", "zstandard", "symbolic", "subprocess", "dataclasses", "pathlib", "shutil"}
+
+
 @pytest.mark.parametrize("name", [None, *COMMANDS])
 def test_help_fits_80_columns_and_shows_examples(name: str | None) -> None:
     words = [sys.executable, "-m", "linscope", *([name] if name else []), "--help"]
