@@ -48,7 +48,12 @@ for name in set_ftrace_filter set_ftrace_notrace set_graph_function set_graph_no
     file=/sys/kernel/tracing/$name
     [ ! -e $file ] || (: >>$file) 2>/dev/null || { : >$0/$name; mount --bind $0/$name $file; }
 done
-exec "$@"
+size=/sys/kernel/tracing/buffer_size_kb
+was=$(sed 's/.*expanded: \\([0-9]*\\).*/\\1/' $size)
+"$@"
+status=$?
+[ $1 != trace-cmd ] || echo $was >$size  # which trace-cmd leaves
+exit $status
 """
 
 
