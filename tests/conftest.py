@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+from linscope.errors import LinscopeError
+from linscope.sys.tracefs import find_tracefs
 
 # The same examples in every run: a test that fails now and then teaches people to run it again.  `make fuzz` explores.
 hypothesis.settings.register_profile("house", derandomize=True, deadline=None)
@@ -32,11 +36,38 @@ def conformance() -> Path:
     return SHARED / "conformance"
 
 
+@pytest.fixture(scope="session")
+def probed_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program whose functions and USDT markers the tests probe."""
+    if shutil.which("gcc") is None or os.uname().machine != "x86_64":
+        pytest.skip("needs gcc on x86-64: apt-get install gcc")
+    path = tmp_path_factory.mktemp("probed") / "probed"
+    subprocess.run(["gcc", "-O1", "-g", "-o", str(path), str(ROOT / "tests/sources/probed.c")], check=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def uprobe_tracefs() -> str:
+    """Where tracefs is, with uprobe_events in it."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: probes are the kernel's")
+    try:
+        place = find_tracefs()
+    except LinscopeError as error:
+        pytest.skip(str(error))
+    if not Path(f"{place}/uprobe_events").exists():
+        pytest.skip("the running kernel has no uprobe events: CONFIG_UPROBE_EVENTS is off")
+    return place
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With pytest-xdist: a file is one piece of work, and all that needs the lab's guests is one, to boot each once."""
+    """With pytest-xdist: a file is one piece of work.  So is all that needs the lab's guests, to boot each once, and
+    what traces in the running kernel or removes what was left there: it judges what it finds.
+    """
     for item in items:
-        group = "lab" if {"debian", "lab_kernel"} & set(getattr(item, "fixturenames", ())) else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+        in_the_lab = {"debian", "lab_kernel"} & set(getattr(item, "fixturenames", ()))
+        alone = in_the_lab or item.get_closest_marker("tracing")
+        item.add_marker(pytest.mark.xdist_group("tracing" if alone else str(item.path)))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from linscope.errors import ExpressionError, LinscopeError, NotInKernel, UnknownNameError, UsageError
+from linscope.errors import ExpressionError, NotInKernel, UnknownNameError, UsageError
 from linscope.session.journal import Journal
 from linscope.session.tracing.error_log import ErrorLog
 from linscope.session.tracing.options import ProbeChoice
@@ -28,33 +27,23 @@ from linscope.session.tracing.probes import (
     users_of,
 )
 from linscope.sources.probes.definition import ProbeArgument, ProbeDefinition
-from linscope.sys.tracefs import find_tracefs, read_text, write_text
+from linscope.sys.tracefs import read_text, write_text
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.tracing]
 SOURCE = Path(__file__).resolve().parents[1] / "sources" / "probed.c"
 NAME = f"t{os.getpid()}"  # what our events begin with: others may have theirs in the same group
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> str:
-    if shutil.which("gcc") is None or os.uname().machine != "x86_64":
-        pytest.skip("needs gcc on x86-64: apt-get install gcc")
-    path = tmp_path_factory.mktemp("probed") / "probed"
-    subprocess.run(["gcc", "-O1", "-g", "-o", str(path), str(SOURCE)], check=True)
-    return str(path)
+@pytest.fixture
+def program(probed_program: Path) -> str:
+    """Where the program is, as text."""
+    return str(probed_program)
 
 
 @pytest.fixture
-def tracefs(program: str) -> Iterator[str]:
+def tracefs(uprobe_tracefs: str, program: str) -> Iterator[str]:
     """Where tracefs is; the definitions are as before at the end."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root: probes are the kernel's")
-    try:
-        place = find_tracefs()
-    except LinscopeError as error:
-        pytest.skip(str(error))
-    if not Path(f"{place}/uprobe_events").exists():
-        pytest.skip("the running kernel has no uprobe events: CONFIG_UPROBE_EVENTS is off")
+    place = uprobe_tracefs
     yield place
     left = [one for one in list_probes(place) if one.definition.target.startswith(program)]
     delete_probes([one.definition for one in left], place)

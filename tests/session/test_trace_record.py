@@ -9,37 +9,19 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from linscope.recording import open_recording
-from linscope.session.journal import FOLDER
 from linscope.sys.tracefs import find_tracefs
 
-pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("needs_root", "nothing_is_left")]
+pytestmark = [pytest.mark.kernel, pytest.mark.tracing, pytest.mark.usefixtures("needs_root", "nothing_is_left")]
 
 LINSCOPE = [sys.executable, "-m", "linscope"]
 # Says that it runs, then calls getppid as often as it is told and waits for the end of its input.
 CALLS = "import os, sys\nfor _ in range(int(sys.argv[1])): os.getppid()\nprint('ready', flush=True)\nsys.stdin.read()"
 GETPPID = 110
-
-
-@pytest.fixture
-def nothing_is_left() -> Iterator[None]:
-    """No instance and no journal of the test outlives it."""
-    before = _ours()
-    yield
-    assert _ours() <= before
-
-
-def _ours() -> set[str]:
-    instances = Path(find_tracefs(), "instances").glob("linscope-*")
-    journals = Path(FOLDER).glob("*.journal") if Path(FOLDER).exists() else ()
-    names = {path.name for path in (*instances, *journals)}
-    # Other tests trace at the same time: what a living process holds is not ours to judge.
-    return {name for name in names if not Path("/proc", name.removeprefix("linscope-").partition("-")[0]).exists()}
 
 
 @pytest.fixture

@@ -21,8 +21,6 @@ from linscope.formats.trace_dat.container import read_container
 from linscope.formats.trace_dat.live import LiveEvents
 from linscope.formats.trace_dat.parts import read_contents
 from linscope.formats.trace_dat.writer import TraceDatContents
-from linscope.session.journal import FOLDER
-from linscope.sys.tracefs import find_tracefs
 from linscope.views.live_events import live_event_rows
 
 LINSCOPE = [sys.executable, "-m", "linscope"]
@@ -158,23 +156,8 @@ def stream(*words: str, **options: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, text=True, **{**pipes, **options})  # type: ignore[call-overload,no-any-return]
 
 
-@pytest.fixture
-def nothing_is_left() -> Iterator[None]:
-    """No instance and no journal of the test outlives it."""
-    before = _ours()
-    yield
-    assert _ours() <= before
-
-
-def _ours() -> set[str]:
-    instances = Path(find_tracefs(), "instances").glob("linscope-*")
-    journals = Path(FOLDER).glob("*.journal") if Path(FOLDER).exists() else ()
-    names = {path.name for path in (*instances, *journals)}
-    # Other tests trace at the same time: what a living process holds is not ours to judge.
-    return {name for name in names if not Path("/proc", name.removeprefix("linscope-").partition("-")[0]).exists()}
-
-
 @pytest.mark.kernel
+@pytest.mark.tracing
 @pytest.mark.usefixtures("needs_root", "nothing_is_left")
 class TestLive:
     """On the running kernel."""

@@ -14,38 +14,16 @@ import pytest
 from linscope.binfmt.btf import Btf
 from linscope.binfmt.elf import ElfFile
 from linscope.binfmt.usdt import file_offset, iter_usdt_probes
-from linscope.errors import ExpressionError, LinscopeError
+from linscope.errors import ExpressionError
 from linscope.sources.probes.compile import compile_probe
 from linscope.sources.probes.definition import ProbeDefinition, iter_hits, parse_definition, parse_definitions
 from linscope.sources.probes.fetch import parse_features
 from linscope.sources.probes.targets import HostResolver, find_symbol
-from linscope.sys.tracefs import find_tracefs, read_text
+from linscope.sys.tracefs import read_text
 
 SOURCE = Path(__file__).with_name("probed.c")
 GROUP = f"linscope_test_{os.getpid()}"
 pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("gcc") is None or os.uname().machine != "x86_64":
-        pytest.skip("needs gcc on x86-64: apt-get install gcc")
-    path = tmp_path_factory.mktemp("probed") / "probed"
-    subprocess.run(["gcc", "-O1", "-g", "-o", str(path), str(SOURCE)], check=True)
-    return path
-
-
-@pytest.fixture(scope="module")
-def tracefs() -> str:
-    if os.geteuid() != 0:
-        pytest.skip("needs root: probes are the kernel's")
-    try:
-        place = find_tracefs()
-    except LinscopeError as error:
-        pytest.skip(str(error))
-    if not Path(f"{place}/uprobe_events").exists():
-        pytest.skip("the running kernel has no uprobe events: CONFIG_UPROBE_EVENTS is off")
-    return place
 
 
 def write(path: str, text: str) -> None:
@@ -56,17 +34,17 @@ def write(path: str, text: str) -> None:
         os.close(fd)
 
 
-def ours(tracefs: str) -> list[ProbeDefinition]:
-    return [one for one in parse_definitions(read_text(f"{tracefs}/uprobe_events")) if one.group == GROUP]
+def ours(uprobe_tracefs: str) -> list[ProbeDefinition]:
+    return [one for one in parse_definitions(read_text(f"{uprobe_tracefs}/uprobe_events")) if one.group == GROUP]
 
 
 @pytest.fixture
-def events(tracefs: str) -> Iterator[str]:
+def events(uprobe_tracefs: str) -> Iterator[str]:
     """uprobe_events; what a test defined is removed."""
-    yield f"{tracefs}/uprobe_events"
-    for one in {one.removal() for one in ours(tracefs)}:
-        write(f"{tracefs}/uprobe_events", one)
-    assert not ours(tracefs)
+    yield f"{uprobe_tracefs}/uprobe_events"
+    for one in {one.removal() for one in ours(uprobe_tracefs)}:
+        write(f"{uprobe_tracefs}/uprobe_events", one)
+    assert not ours(uprobe_tracefs)
 
 
 ARGUMENTS = (
@@ -88,15 +66,15 @@ ARGUMENTS = (
 @pytest.mark.parametrize("argument", [*ARGUMENTS, '\\"text"', '\\"text', '\\"text":string', '\\"text":u8'])
 @pytest.mark.parametrize("kind", ["p", "r"])
 def test_the_kernel_takes_and_refuses_the_same(
-    program: Path, tracefs: str, events: str, kind: str, argument: str
+    probed_program: Path, uprobe_tracefs: str, events: str, kind: str, argument: str
 ) -> None:
-    features = parse_features(read_text(f"{tracefs}/README"))
-    text = f"{kind}:{GROUP}/grammar {program}:probed {argument}"
+    features = parse_features(read_text(f"{uprobe_tracefs}/README"))
+    text = f"{kind}:{GROUP}/grammar {probed_program}:probed {argument}"
     try:
         line = compile_probe(text, None, HostResolver(), features=features).text()
     except ExpressionError:
         line = ""
-    raw = f"{kind}:{GROUP}/grammar {program}:{find_symbol(str(program), 'probed'):#x} {argument}"
+    raw = f"{kind}:{GROUP}/grammar {probed_program}:{find_symbol(str(probed_program), 'probed'):#x} {argument}"
     try:
         write(events, line or raw)
         taken = True
@@ -104,63 +82,63 @@ def test_the_kernel_takes_and_refuses_the_same(
         taken = False
     assert taken == bool(line), line or raw
     if taken:
-        (shown,) = ours(tracefs)
+        (shown,) = ours(uprobe_tracefs)
         assert shown.arguments == compile_probe(text, None, HostResolver(), features=features).arguments
 
 
-def run(tracefs: str, program: Path, count: int) -> list[str]:
+def run(uprobe_tracefs: str, probed_program: Path, count: int) -> list[str]:
     """What the events of our group recorded while the program ran, in an instance of its own."""
-    instance = Path(tracefs, "instances", GROUP)
+    instance = Path(uprobe_tracefs, "instances", GROUP)
     instance.mkdir()
     try:
         (instance / "events" / GROUP / "enable").write_text("1")
-        subprocess.run([str(program), str(count)], check=True, capture_output=True)
+        subprocess.run([str(probed_program), str(count)], check=True, capture_output=True)
         (instance / "events" / GROUP / "enable").write_text("0")
         return [line for line in (instance / "trace").read_text().splitlines() if not line.startswith("#")]
     finally:
         instance.rmdir()
 
 
-def test_arguments_of_a_function_are_fetched(program: Path, tracefs: str, events: str) -> None:
+def test_arguments_of_a_function_are_fetched(probed_program: Path, uprobe_tracefs: str, events: str) -> None:
     resolver = HostResolver()
     for text in (
-        f"p:{GROUP}/enter {program}:probed number=%di:s32 x=+0(%si):s32 kind=+4(%si):u8 name=+0(+8(%si)):string "
+        f"p:{GROUP}/enter {probed_program}:probed number=%di:s32 x=+0(%si):s32 kind=+4(%si):u8 name=+0(+8(%si)):string "
         "text=+0(%dx):ustring comm=$comm both=+0(%si):x8[2]",
-        f"r:{GROUP}/leave {program}:probed $retval:s32",
+        f"r:{GROUP}/leave {probed_program}:probed $retval:s32",
     ):
         definition = compile_probe(text, None, resolver)
         write(events, definition.text())
-    shown = ours(tracefs)
+    shown = ours(uprobe_tracefs)
     assert [(one.name, one.returns, one.arguments) for one in shown] == [
         (one.name, one.returns, one.arguments) for one in (parse_definition(s.text()) for s in shown) if one
     ]
-    lines = run(tracefs, program, 3)
+    lines = run(uprobe_tracefs, probed_program, 3)
     assert len(lines) == 6
     assert 'number=2 x=-5 kind=200 name="a name" text="the text" comm="probed" both={0xfb,0xff}' in lines[4]
     assert lines[5].endswith("retval=197")
-    hits = {one.name: one for one in iter_hits(read_text(f"{tracefs}/uprobe_profile"))}
+    hits = {one.name: one for one in iter_hits(read_text(f"{uprobe_tracefs}/uprobe_profile"))}
     assert hits["enter"].hits == 3 and hits["enter"].path.endswith("/probed")
 
 
-def test_usdt_probes_fetch_their_arguments(program: Path, tracefs: str, events: str) -> None:
+def test_usdt_probes_fetch_their_arguments(probed_program: Path, uprobe_tracefs: str, events: str) -> None:
     resolver = HostResolver()
-    entered = compile_probe(f"u:{GROUP}/entered {program}:linscope:entered", None, resolver)
-    counted = compile_probe(f"u:{GROUP}/counted {program}:linscope:counted", None, resolver)
+    entered = compile_probe(f"u:{GROUP}/entered {probed_program}:linscope:entered", None, resolver)
+    counted = compile_probe(f"u:{GROUP}/counted {probed_program}:linscope:counted", None, resolver)
     assert "argument 5" in entered.notes[0]
     assert "(0x" in counted.target and "(0x" not in entered.target
     write(events, entered.text())
     write(events, counted.text())
-    lines = run(tracefs, program, 2)
+    lines = run(uprobe_tracefs, probed_program, 2)
     assert len(lines) == 4  # the second probe is behind its semaphore, which the kernel counts up
     assert re.search(r"entered: .* arg1=1 arg2=0x[0-9a-f]+|entered: .* arg1=1 arg2=\d+ arg3=-7 arg4=200", lines[2])
     assert "counted" in lines[3]
 
 
-def test_places_of_usdt_probes_are_those_of_readelf(program: Path) -> None:
+def test_places_of_usdt_probes_are_those_of_readelf(probed_program: Path) -> None:
     if shutil.which("readelf") is None:
         pytest.skip("needs readelf: apt-get install binutils")
     libraries = [path for path in (Path("/usr/lib/x86_64-linux-gnu/libstdc++.so.6"),) if path.exists()]
-    for path in (program, *libraries):
+    for path in (probed_program, *libraries):
         done = subprocess.run(["readelf", "-n", str(path)], capture_output=True, text=True, check=True)
         theirs = re.findall(
             r"Provider: (\S+)\s+Name: (\S+)\s+Location: (\S+), Base: \S+, Semaphore: (\S+)\s+Arguments:(.*)",
