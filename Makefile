@@ -19,10 +19,10 @@ lint: setup
 	$(PYTHON) -m mypy
 
 test: setup lint
-	$(PYTHON) -m pytest -n 2 --dist loadgroup -rs tests
+	$(PYTHON) -m pytest -n 2 --dist loadfile -rs tests
 
 check: setup lint
-	$(PYTHON) -m pytest -n 2 --dist loadgroup -m "not slow and not kernel" -x tests
+	$(PYTHON) -m pytest -n 2 --dist loadfile -m "not slow and not kernel" -x tests
 
 bench: setup
 	$(PYTHON) bench/run.py

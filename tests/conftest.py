@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -60,14 +61,24 @@ def uprobe_tracefs() -> str:
     return place
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With pytest-xdist: a file is one piece of work.  So is all that needs the lab's guests, to boot each once, and
-    what traces in the running kernel or removes what was left there: it judges what it finds.
+# What needs the lab's guests, to boot each once, and what traces in the running kernel or removes what was left there
+# and judges what it finds: one piece of work, so that it runs in one process, one after the other.
+ALONE = ("tests/lab/", "tests/session/test_trace_", "tests/session/test_probes.py", "tests/house/test_start_up.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With pytest-xdist, a file is one piece of work, and so is all of ALONE.
+
+    Not by its marks xdist_group: pytest 9.2 does not read the name that pytest-xdist 3.8 gives a test with one.
     """
-    for item in items:
-        in_the_lab = {"debian", "lab_kernel"} & set(getattr(item, "fixturenames", ()))
-        alone = in_the_lab or item.get_closest_marker("tracing")
-        item.add_marker(pytest.mark.xdist_group("tracing" if alone else str(item.path)))
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return "alone" if nodeid.startswith(ALONE) else str(super()._split_scope(nodeid))
+
+    return Scheduling(config, log)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -61,7 +61,6 @@ def test_recording_loads_no_numpy() -> None:
 
 
 @pytest.mark.kernel
-@pytest.mark.tracing
 def test_recording_trace_events_loads_no_numpy(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs tracefs: run the tests as root")

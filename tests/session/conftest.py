@@ -29,7 +29,7 @@ def needs_perf() -> None:
 
 @pytest.fixture
 def nothing_is_left() -> Iterator[None]:
-    """No instance and no journal of the test outlives it; with the mark ``tracing``, for others must not trace now."""
+    """No instance and no journal of the test outlives it; for files that tests/conftest.py has in ALONE."""
     before = _instances_and_journals()
     yield
     assert _instances_and_journals() <= before

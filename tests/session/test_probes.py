@@ -29,7 +29,7 @@ from linscope.session.tracing.probes import (
 from linscope.sources.probes.definition import ProbeArgument, ProbeDefinition
 from linscope.sys.tracefs import read_text, write_text
 
-pytestmark = [pytest.mark.kernel, pytest.mark.tracing]
+pytestmark = pytest.mark.kernel
 SOURCE = Path(__file__).resolve().parents[1] / "sources" / "probed.c"
 NAME = f"t{os.getpid()}"  # what our events begin with: others may have theirs in the same group
 

@@ -16,7 +16,7 @@ import pytest
 from linscope.recording import open_recording
 from linscope.sys.tracefs import find_tracefs
 
-pytestmark = [pytest.mark.kernel, pytest.mark.tracing, pytest.mark.usefixtures("needs_root", "nothing_is_left")]
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("needs_root", "nothing_is_left")]
 
 LINSCOPE = [sys.executable, "-m", "linscope"]
 # Says that it runs, then calls getppid as often as it is told and waits for the end of its input.

@@ -157,7 +157,6 @@ def stream(*words: str, **options: object) -> subprocess.Popen[str]:
 
 
 @pytest.mark.kernel
-@pytest.mark.tracing
 @pytest.mark.usefixtures("needs_root", "nothing_is_left")
 class TestLive:
     """On the running kernel."""
