@@ -112,7 +112,9 @@ class Recording:
 
     def has_calls(self) -> bool:
         """True if the recording comes from the function_graph tracer."""
-        return any(event.name == "ftrace:funcgraph_exit" for event in self.events)
+        from linscope.analysis.function_graph import has_calls
+
+        return has_calls(self.profile)
 
     def as_calls(self) -> Recording:
         """A function_graph recording as a profile: a sample a call, weighing the function's own nanoseconds."""

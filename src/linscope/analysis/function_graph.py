@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from linscope.abi import perf_event as pe
 from linscope.binfmt.perf_records import KIND_EXACT
 from linscope.binfmt.print_code import no_symbol
 from linscope.columns.profile import Event, EventTable, Frames, NamedFrames, Profile, Samples, Stacks
 
 ENTRY, EXIT = "ftrace:funcgraph_entry", "ftrace:funcgraph_exit"
-_KERNEL_MODE = 1  # PERF_RECORD_MISC_KERNEL
 
 
 @dataclass
@@ -138,11 +138,10 @@ def calls_profile(profile: Profile) -> Profile:
         stack=node,
         comm=calls.comm,
         address=np.zeros(count, np.uint64),
-        mode=np.full(count, _KERNEL_MODE, np.uint8),
+        mode=np.full(count, pe.PERF_RECORD_MISC_KERNEL, np.uint8),
     )
-    frames = Frames(
-        np.zeros(len(functions), np.uint32), functions, np.full(len(functions), KIND_EXACT | _KERNEL_MODE, np.uint8)
-    )
+    kinds = np.full(len(functions), KIND_EXACT | pe.PERF_RECORD_MISC_KERNEL, np.uint8)
+    frames = Frames(np.zeros(len(functions), np.uint32), functions, kinds)
     return Profile(
         events=[Event("function_graph", "ns")],
         samples=samples,
@@ -158,9 +157,14 @@ def calls_profile(profile: Profile) -> Profile:
     )
 
 
+def function_names(functions: NDArray[np.uint64], table: EventTable) -> list[str]:
+    """Names of addresses by the symbols that the recording of a table carries, 0x... without."""
+    symbol = table.printing.symbol if table.printing is not None else no_symbol
+    found = [(symbol(address), address) for address in functions.tolist()]
+    return [known[0] if known else f"{address:#x}" for known, address in found]
+
+
 def _named(functions: NDArray[np.uint64], table: EventTable) -> NamedFrames:
     """Names by the symbols that the recording carries."""
-    symbol = table.printing.symbol if table.printing is not None else no_symbol
-    found = [symbol(address) for address in functions.tolist()]
-    names = [one[0] if one else f"{address:#x}" for one, address in zip(found, functions.tolist(), strict=True)]
+    names = function_names(functions, table)
     return NamedFrames(names, ["[kernel.kallsyms]"] * len(names), ["kernel"] * len(names))

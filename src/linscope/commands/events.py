@@ -10,7 +10,7 @@ from linscope.errors import UsageError
 from linscope.units import format_bytes, parse_bytes, parse_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from linscope.picture.rows import Rows
     from linscope.recording import Recording
@@ -135,14 +135,26 @@ def event_choices(arguments: argparse.Namespace) -> tuple[EventChoice, ...]:
     return tuple(made)
 
 
+def tell(program: str, notes: Iterable[str], lost: int = 0) -> None:
+    """Say what a reader of the result has to know."""
+    for note in notes:
+        print(f"linscope {program}: {note}", file=sys.stderr)
+    if lost:
+        print(f"linscope {program}: {lost:,} events LOST (a larger buffer: -m)", file=sys.stderr)
+
+
+def exit_code(result: Any) -> int:
+    """What the command returns: 130 after Ctrl-C, else the exit status of what was traced."""
+    return 130 if result.interrupted else int(result.exit_status)
+
+
 def report_trace(result: Any, program: str) -> int:
     """Say what came of a recording; returns the exit code."""
-    for note in result.notes:
-        print(f"linscope {program}: {note}", file=sys.stderr)
+    tell(program, result.notes)
     lost = f", {result.lost:,} LOST (a larger buffer: -m)" if result.lost else ""
     size = format_bytes(result.bytes_written)
     print(f"linscope {program}: {size} to {result.path}{lost}", file=sys.stderr)
-    return 130 if result.interrupted else int(result.exit_status)
+    return exit_code(result)
 
 
 def trace_and_open(command: Sequence[str] | None, options: TraceOptions, program: str) -> tuple[Recording, int]:
@@ -157,11 +169,8 @@ def trace_and_open(command: Sequence[str] | None, options: TraceOptions, program
         path = os.path.join(folder, "trace.dat")
         result = record_trace(command, options, path)
         recording = open_recording(path, tables=True)
-    for note in (*result.notes, *recording.notes()):
-        print(f"linscope {program}: {note}", file=sys.stderr)
-    if result.lost:
-        print(f"linscope {program}: {result.lost:,} events LOST (a larger buffer: -m)", file=sys.stderr)
-    return recording, 130 if result.interrupted else int(result.exit_status)
+    tell(program, (*result.notes, *recording.notes()), result.lost)
+    return recording, exit_code(result)
 
 
 def _record(arguments: argparse.Namespace) -> int:
@@ -174,9 +183,7 @@ def _record(arguments: argparse.Namespace) -> int:
     result = record_trace(
         arguments.command, options, output, version=arguments.file_version, compression=arguments.compress
     )
-    if arguments.quiet:
-        return 130 if result.interrupted else result.exit_status
-    return report_trace(result, "events record")
+    return exit_code(result) if arguments.quiet else report_trace(result, "events record")
 
 
 def _stream(arguments: argparse.Namespace) -> Rows:
@@ -189,10 +196,7 @@ def _stream(arguments: argparse.Namespace) -> Rows:
     stream = EventStream(arguments.command, tracing_options(arguments))
 
     def end() -> int:
-        for note in stream.session.notes:
-            print(f"linscope events stream: {note}", file=sys.stderr)
-        if stream.lost and not arguments.quiet:
-            print(f"linscope events stream: {stream.lost:,} events LOST (a larger buffer: -m)", file=sys.stderr)
+        tell("events stream", stream.session.notes, 0 if arguments.quiet else stream.lost)
         return 130 if stream.interrupted else stream.session.exit_status
 
     return live_event_rows(stream.batches, end)

@@ -6,7 +6,14 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from linscope.commands.events import add_tracing_arguments, report_trace, trace_and_open, tracing_options
+from linscope.commands.events import (
+    add_tracing_arguments,
+    exit_code,
+    report_trace,
+    tell,
+    trace_and_open,
+    tracing_options,
+)
 from linscope.errors import UsageError
 
 if TYPE_CHECKING:
@@ -105,13 +112,12 @@ def _trace_latency(arguments: argparse.Namespace, options: Any) -> int:
     from linscope.session.tracing.latency import trace_latency
 
     result = trace_latency(arguments.command, options, arguments.output or "")
-    for note in result.notes:
-        print(f"linscope ftrace: {note}", file=sys.stderr)
+    tell("ftrace", result.notes)
     if arguments.output:
-        print(f"linscope ftrace: {result.latency_us} us at most; {arguments.output} has its trace", file=sys.stderr)
+        tell("ftrace", [f"{result.latency_us} us at most; {arguments.output} has its trace"])
     else:
         sys.stdout.write(result.text)
-    return 130 if result.interrupted else result.exit_status
+    return exit_code(result)
 
 
 def _trace_and_show(arguments: argparse.Namespace, options: Any) -> Rows | int | None:
@@ -128,8 +134,7 @@ def _show_file(path: str, arguments: argparse.Namespace) -> Rows | None:
     from linscope.recording import open_recording
 
     recording = open_recording(path, tables=True)
-    for note in recording.notes():
-        print(f"linscope ftrace: {note}", file=sys.stderr)
+    tell("ftrace", recording.notes())
     return _show(recording, arguments)
 
 

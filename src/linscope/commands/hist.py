@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
-from linscope.commands.events import add_target_arguments, target_options
+from linscope.commands.events import add_target_arguments, exit_code, target_options, tell
 from linscope.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,12 +57,9 @@ class Hist:
             result = count_latency(arguments.command, events, options, keys=keys, condition=condition, by_key=by_key)
         else:
             result = count(arguments.command, arguments.histogram, options, synthetic=arguments.synthetic or ())
-        for note in result.notes:
-            print(f"linscope hist: {note}", file=sys.stderr)
         rows = histogram_rows(result.histograms)
-        for note in rows.notes:
-            print(f"linscope hist: {note}", file=sys.stderr)
-        rows.exit_code = lambda: 130 if result.interrupted else result.exit_status
+        tell("hist", (*result.notes, *rows.notes))
+        rows.exit_code = lambda: exit_code(result)
         return rows
 
 

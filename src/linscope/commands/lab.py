@@ -11,10 +11,9 @@ from linscope.errors import UsageError
 from linscope.units import format_bytes, parse_duration
 
 if TYPE_CHECKING:
-    from linscope.lab.guest import GuestOptions
+    from linscope.lab.guest import Guest, GuestOptions
 
 _ACTIONS = ("run", "shell", "dump", "build")
-_FORMS = ("elf", "kdump-zlib", "kdump-lzo", "kdump-snappy")
 
 
 class Lab:
@@ -32,6 +31,8 @@ class Lab:
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
+        from linscope.lab.qmp import FORMATS
+
         add = parser.add_argument
         add("action", choices=_ACTIONS, help="run CMD, open a shell, dump the memory, build the lab's kernel")
         add("--kernel", default="debian", metavar="WHICH", help="debian (default), lab, or the path of an image")
@@ -42,7 +43,7 @@ class Lab:
         add("--share", default="", metavar="DIR", help="a folder that the guest may really change")
         add("--timeout", default="10m", metavar="TIME", help="end the command after this time (10m)")
         add("-o", "--output", default="vmcore", metavar="FILE", help="of dump: the file (vmcore)")
-        add("--form", default="elf", choices=_FORMS, help="of dump: form of the file (elf)")
+        add("--form", default="elf", choices=FORMATS, help="of dump: form of the file (elf)")
         add("--jobs", type=int, default=0, metavar="N", help="of build: compilers at once (one a CPU)")
 
     def run(self, arguments: argparse.Namespace) -> int:
@@ -97,14 +98,11 @@ def _err(data: bytes) -> None:
     sys.stderr.buffer.flush()
 
 
-def _shell(guest: object) -> int:
+def _shell(guest: Guest) -> int:
     """A shell on this terminal, in raw mode while it lasts."""
     import termios
     import tty
 
-    from linscope.lab.guest import Guest
-
-    assert isinstance(guest, Guest)
     _say(f"a shell in {guest!r}; exit ends it, and every change is forgotten")
     saved = termios.tcgetattr(0)
     try:

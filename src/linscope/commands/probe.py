@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING, Any
 
-from linscope.commands.events import add_target_arguments, report_trace, target_options, trace_and_open
+from linscope.commands.events import add_target_arguments, report_trace, target_options, tell, trace_and_open
 from linscope.errors import UsageError
 from linscope.units import parse_bytes
 
@@ -81,8 +80,7 @@ def _definition_rows(definitions: Iterable[ProbeDefinition]) -> Rows:
 
 
 def _tell(probes: Sequence[ProbeChoice]) -> None:
-    for note in dict.fromkeys(note for probe in probes for note in probe.definition.notes):
-        print(f"linscope probe: {note}", file=sys.stderr)
+    tell("probe", dict.fromkeys(note for probe in probes for note in probe.definition.notes))
 
 
 def _add(texts: Sequence[str], all_arguments: bool) -> Rows:
@@ -104,7 +102,7 @@ def _show(texts: Sequence[str], all_arguments: bool) -> Rows:
         tracefs = find_tracefs()
     except SystemCallError:
         tracefs = ""
-        print("linscope probe: what this kernel takes cannot be read: as for a new one", file=sys.stderr)
+        tell("probe", ["what this kernel takes cannot be read: as for a new one"])
     probes = compile_texts(texts, tracefs, all_arguments=all_arguments)
     _tell(probes)
     return _definition_rows(probe.definition for probe in probes)
@@ -157,11 +155,10 @@ def _delete(names: Sequence[str], everything: bool) -> Rows:
         raise UsageError("remove which probes?", next_step="linscope probe del NAME, GROUP/NAME, GLOB, or --all")
     tracefs = open_tracefs()
     if everything and not any(one.definition.group == DEFAULT_GROUP for one in list_probes(tracefs)):
-        print("linscope probe: there are none of ours", file=sys.stderr)
+        tell("probe", ["there are none of ours"])
         return Rows([Column("removed")], [])
     gone, complaints = delete_probes(select_probes(names or ["*"], tracefs), tracefs)
-    for complaint in complaints:
-        print(f"linscope probe: {complaint}", file=sys.stderr)
+    tell("probe", complaints)
     rows = Rows([Column("removed", "REMOVED")], [(f"{one.group}:{one.name}",) for one in gone])
     rows.exit_code = lambda: 1 if complaints else 0
     return rows

@@ -129,14 +129,14 @@ class Guest:
         script = make_script(command, os.environ if environment is None else environment, cwd or str(Path.cwd()))
         line = f"RUN {self._jobs} {base64.b64encode(script.encode()).decode()}\n"
         self.machine.ports["control"].sendall(line.encode())
-        output: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
-        sinks = {"stdout": on_stdout or output["stdout"].append, "stderr": on_stderr or output["stderr"].append}
-        tails = {"stdout": b"", "stderr": b""}
-        closed: set[str] = set()
+        streams = {
+            "stdout": _Stream(self._mark, on_stdout),
+            "stderr": _Stream(self._mark, on_stderr),
+        }
         code: int | None = None
         deadline = time.monotonic() + timeout_s
         interrupted = killed = False
-        while code is None or len(closed) < 2:
+        while code is None or not all(stream.closed for stream in streams.values()):
             try:
                 ready = self._wait(deadline)
             except KeyboardInterrupt:
@@ -145,37 +145,24 @@ class Guest:
                 interrupted = True
                 self._kill("INT")
                 continue
-            if not ready and not killed:
+            if not ready:
+                if killed:
+                    raise self._died("the guest does not answer")
                 killed = True
                 deadline = time.monotonic() + 10
                 self._kill("KILL")
-            elif not ready:
-                raise self._died("the guest does not answer")
             for name, data in ready:
                 if name == "control":
                     self._control += data
-                    while b"\n" in self._control:
-                        answer, self._control = self._control.split(b"\n", 1)
-                        words = answer.decode().split()
-                        if words[:1] == ["EXIT"] and int(words[1]) == self._jobs:
-                            code = int(words[2])
-                    continue
-                tail = tails[name] + data
-                at = tail.find(self._mark)
-                if at >= 0:
-                    closed.add(name)
-                    keep = b""
-                    tail = tail[:at]
                 else:
-                    keep = tail[len(tail) - _overlap(tail, self._mark) :]
-                    tail = tail[: len(tail) - len(keep)]
-                tails[name] = keep
-                if tail:
-                    sinks[name](tail)
+                    streams[name].take(data)
+            while b"\n" in self._control:
+                words = self._line(deadline).split()
+                if words[:2] == ["EXIT", str(self._jobs)]:
+                    code = int(words[2])
         if killed:
             raise LinscopeError(f"the command did not end within {timeout_s:g} s", next_step="--timeout")
-        texts = {name: b"".join(parts).decode(errors="replace") for name, parts in output.items()}
-        return Result(130 if interrupted else code, texts["stdout"], texts["stderr"])
+        return Result(130 if interrupted else code, streams["stdout"].text(), streams["stderr"].text())
 
     def shell(self, terminal: int) -> None:
         """Connect a terminal's descriptor to an interactive shell, whose end is the guest's."""
@@ -244,6 +231,34 @@ class Guest:
         return LinscopeError(what, why="its last words:\n" + self.machine.last_words())
 
 
+class _Stream:
+    """One output of a command, up to the mark behind its end."""
+
+    def __init__(self, mark: bytes, sink: Callable[[bytes], object] | None) -> None:
+        """sink: given the output as it comes; None: it is kept."""
+        self.closed = False
+        self._mark = mark
+        self._kept: list[bytes] = []
+        self._sink = sink or self._kept.append
+        self._tail = b""  # what may be the mark's beginning
+
+    def take(self, data: bytes) -> None:
+        """What came next."""
+        data = self._tail + data
+        end = data.find(self._mark)
+        if end >= 0:
+            self.closed = True
+        else:
+            end = len(data) - _overlap(data, self._mark)
+            self._tail = data[end:]
+        if end:
+            self._sink(data[:end])
+
+    def text(self) -> str:
+        """What was kept."""
+        return b"".join(self._kept).decode(errors="replace")
+
+
 def _overlap(data: bytes, mark: bytes) -> int:
     """How many of the last bytes may be the mark's first ones."""
     for size in range(min(len(data), len(mark) - 1), 0, -1):
@@ -263,5 +278,3 @@ def make_script(command: str | Sequence[str], environment: Mapping[str, str], cw
     lines.append(f"cd {shlex.quote(cwd)} || exit 127")
     lines.append(command if isinstance(command, str) else "exec " + shlex.join(command))
     return "\n".join(lines) + "\n"
-
-

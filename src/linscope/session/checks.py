@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from linscope.abi import perf_event as pe
-from linscope.errors import LinscopeError
-from linscope.session.tracing.instance import TRACERS
+from linscope.errors import LinscopeError, SystemCallError
+from linscope.session.tracing.instance import FILES_NEED, TRACERS
+from linscope.sources.dynamic_debug import find_control
 from linscope.sys import perf_event_open as sys_perf
 from linscope.sys.tracefs import find_tracefs, read_text
 
@@ -63,17 +64,18 @@ def _tracefs_checks() -> Iterator[Check]:
         yield Check("trace", "trace instances", True, "writable", "")
     else:
         yield Check("trace", "trace instances", False, "for root only", "run as root")
-    for name, file, option in (
-        ("trace events", "events/sched/sched_switch", "CONFIG_EVENT_TRACING"),
-        ("system call events", "events/raw_syscalls", "CONFIG_FTRACE_SYSCALLS"),
-        ("kprobes", "kprobe_events", "CONFIG_KPROBE_EVENTS"),
-        ("uprobes", "uprobe_events", "CONFIG_UPROBE_EVENTS"),
-        ("hist triggers", "events/sched/sched_switch/hist", "CONFIG_HIST_TRIGGERS"),
-        ("synthetic events", "synthetic_events", "CONFIG_SYNTH_EVENTS"),
-        ("snapshots", "snapshot", "CONFIG_TRACER_SNAPSHOT"),
+    for name, file in (
+        ("trace events", "events/sched/sched_switch"),
+        ("system call events", "events/raw_syscalls"),
+        ("kprobes", "kprobe_events"),
+        ("uprobes", "uprobe_events"),
+        ("hist triggers", "events/sched/sched_switch/hist"),
+        ("synthetic events", "synthetic_events"),
+        ("snapshots", "snapshot"),
     ):
         there = os.path.exists(f"{tracefs}/{file}")
-        yield Check("trace", name, there, "yes" if there else "no", "" if there else f"a kernel with {option}")
+        remedy = "" if there else f"a kernel with {FILES_NEED[file.rpartition('/')[2]]}"
+        yield Check("trace", name, there, "yes" if there else "no", remedy)
     available = read_text(f"{tracefs}/available_tracers").split()
     for name, tracer in TRACERS.items():
         there = name in available
@@ -95,12 +97,11 @@ def _readable(name: str, path: str, good: Callable[[bytes], bool], remedy: str) 
 
 
 def _dynamic_debug() -> Check:
-    place = next((path for path in DYNAMIC_DEBUG_FILES if os.path.exists(path)), "")
-    remedy = "" if place else "a kernel with CONFIG_DYNAMIC_DEBUG, or root"
-    return Check("debug", "dynamic debug", bool(place), place or "no control file", remedy)
-
-
-DYNAMIC_DEBUG_FILES = ("/proc/dynamic_debug/control", "/sys/kernel/debug/dynamic_debug/control")
+    try:
+        return Check("debug", "dynamic debug", True, find_control(), "")
+    except SystemCallError:
+        remedy = "a kernel with CONFIG_DYNAMIC_DEBUG, or root"
+        return Check("debug", "dynamic debug", False, "no control file", remedy)
 
 
 def _lab_checks() -> Iterator[Check]:

@@ -15,6 +15,7 @@ from linscope.errors import UnknownNameError, UsageError
 Cell = int | float | str
 _INFO = "# trigger info: hist:"
 _VALUE = re.compile(r"(\S+?)(?: \((%)\))?: +(\S+)")
+_FRACTION = re.compile(r"\d+\.\d*|\.\d+")
 _TOTAL = re.compile(r" {4}(Hits|Entries|Dropped): (\d+)")
 
 
@@ -40,11 +41,7 @@ def cell(text: str) -> Cell:
     try:
         return int(text)
     except ValueError:
-        pass
-    try:
-        return float(text) if "." in text and text.replace(".", "").isdigit() else text
-    except ValueError:
-        return text
+        return float(text) if _FRACTION.fullmatch(text) else text
 
 
 def parse_histograms(text: str) -> list[Histogram]:

@@ -54,6 +54,12 @@ def _events_of(tracefs: str, system: str) -> list[str]:
         return sorted(entry.name for entry in entries if entry.is_dir())
 
 
+def traceable_functions(tracefs: str) -> list[tuple[str, str]]:
+    """(function, module) of what the function tracers can trace; "" for the kernel itself.  Raises OSError."""
+    lines = (line.split() for line in read_text(f"{tracefs}/available_filter_functions").splitlines())
+    return [(words[0], words[1].strip("[]") if len(words) > 1 else "") for words in lines]
+
+
 def read_format(tracefs: str, system: str, name: str) -> EventFormat:
     """The parsed format of an event.  Raises UnknownNameError."""
     from linscope.binfmt.event_format import parse_format

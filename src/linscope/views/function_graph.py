@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from linscope.analysis.function_graph import ENTRY, EXIT, find_calls
-from linscope.binfmt.print_code import no_symbol
+from linscope.analysis.function_graph import ENTRY, EXIT, find_calls, function_names
 from linscope.columns.profile import Profile
 from linscope.errors import UsageError
 from linscope.picture.rows import Column, Rows
@@ -61,8 +60,6 @@ class _Lines:
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
         self.names: dict[int, str] = {}
-        tables = [profile.tables[name] for name in (ENTRY, EXIT) if name in profile.tables]
-        self.symbol = next((table.printing.symbol for table in tables if table.printing is not None), no_symbol)
         count = len(profile.samples)
         self.kind = np.zeros(count, np.uint8)  # 1: entry, 2: exit
         self.function = np.zeros(count, np.uint64)
@@ -72,6 +69,8 @@ class _Lines:
             table = profile.tables.get(name)
             if table is None:
                 continue
+            functions = np.unique(table.columns["func"])
+            self.names |= zip(functions.tolist(), function_names(functions, table), strict=True)
             rows = table.rows
             self.kind[rows] = kind
             self.function[rows] = table.columns["func"]
@@ -79,13 +78,6 @@ class _Lines:
             if kind == 2:
                 begin, end = (np.asarray(table.columns[key], np.uint64) for key in ("calltime", "rettime"))
                 self.duration[rows] = np.where(end > begin, end - begin, 0)
-
-    def _name(self, address: int) -> str:
-        name = self.names.get(address)
-        if name is None:
-            found = self.symbol(address)
-            name = self.names[address] = found[0] if found else f"{address:#x}"
-        return name
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """The lines."""
@@ -115,7 +107,7 @@ class _Lines:
                     for line in (_RULE, f" {cpu:>{width}}) {old:>15}  => {comm + '-' + str(tid):>15}", _RULE, ""):
                         yield (*data, "switch", None, None, None, line)
                 running[cpu] = (tid, comms[at])
-            name = self._name(function)
+            name = self.names[function]
             head, indent = f" {cpu:>{width}}) ", "  " * depth
             calls = open_calls.setdefault(cpu, {})
             if kind == 1:
@@ -123,6 +115,7 @@ class _Lines:
                 same = (2, function, depth, tid)
                 if end >= 0 and (kinds[end], functions[end], depths[end], tids[end]) == same:
                     folded.add(end)
+                    calls.pop(depth, None)  # as the kernel does: what was open at this depth is told at its end
                     text = f"{head}{format_call_duration(durations[end])}{indent}{name}();"
                     yield (*data, "call", depth, name, durations[end], text)
                     continue
@@ -150,8 +143,6 @@ def call_totals(profile: Profile) -> Rows:
     if EXIT not in profile.tables:
         raise UsageError("no finished call in the recording")
     calls = find_calls(profile)
-    printing = profile.tables[EXIT].printing
-    symbol = printing.symbol if printing is not None else no_symbol
     functions, which = np.unique(calls.function, return_inverse=True)
     which = which.reshape(-1)
     outer = ~_recursive(calls, which)
@@ -160,17 +151,16 @@ def call_totals(profile: Profile) -> Rows:
     own = np.bincount(which, calls.self_ns.astype(np.float64), len(functions)).astype(np.int64)
     longest = np.zeros(len(functions), np.uint64)
     np.maximum.at(longest, which, calls.duration_ns)
+    names = function_names(functions, profile.tables[EXIT])
     order = np.argsort(-own, kind="stable")
     all_of_it = max(int(own.sum()), 1)
 
     def rows() -> Iterator[tuple[Any, ...]]:
         for row in order.tolist():
-            found = symbol(int(functions[row]))
             calls_of = int(count[row])
             mean = int(total[row]) // calls_of
             share = 100 * int(own[row]) / all_of_it
-            name = found[0] if found else f"{int(functions[row]):#x}"
-            yield share, int(own[row]), int(total[row]), calls_of, mean, int(longest[row]), name
+            yield share, int(own[row]), int(total[row]), calls_of, mean, int(longest[row]), names[row]
 
     columns = [
         Column("self_percent", "SELF %", ">", lambda value: f"{value:.2f}"),

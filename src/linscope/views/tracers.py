@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from linscope.errors import NotInKernel, PermissionDenied, UnknownNameError
 from linscope.picture.rows import Column, Rows
 from linscope.session.tracing.instance import TRACERS, missing_option
+from linscope.sources.trace_events import traceable_functions
 from linscope.sys.tracefs import find_tracefs, read_text
 
 
@@ -34,7 +35,7 @@ def function_list(patterns: Sequence[str]) -> Rows:
     """Functions that can be traced and match a pattern.  Raises NotInKernel, UnknownNameError."""
     tracefs = find_tracefs()
     try:
-        lines = read_text(f"{tracefs}/available_filter_functions").splitlines()
+        functions = traceable_functions(tracefs)
     except FileNotFoundError:
         raise NotInKernel(
             "the running kernel traces no functions", why="CONFIG_DYNAMIC_FTRACE and CONFIG_FUNCTION_TRACER"
@@ -42,12 +43,11 @@ def function_list(patterns: Sequence[str]) -> Rows:
     except PermissionError as error:
         what = "the list of functions cannot be read"
         raise PermissionDenied(what, errno=error.errno or 0, next_step="run as root") from None
-    words = [line.split() for line in lines]
     found = [
-        (one[0], one[1].strip("[]") if len(one) > 1 else "")
-        for one in words
-        if not patterns or any(fnmatch.fnmatchcase(one[0], pattern) for pattern in patterns)
+        (function, module)
+        for function, module in functions
+        if not patterns or any(fnmatch.fnmatchcase(function, pattern) for pattern in patterns)
     ]
     if not found:
-        raise UnknownNameError("function to trace", patterns[0], [one[0] for one in words])
+        raise UnknownNameError("function to trace", patterns[0], [function for function, _ in functions])
     return Rows([Column("function"), Column("module")], found)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from linscope.errors import NotInKernel, SystemCallError, UsageError
 from linscope.session.tracing.error_log import ErrorLog
+from linscope.session.tracing.instance import FILES_NEED
 from linscope.session.tracing.options import TraceOptions
 from linscope.session.tracing.session import TraceSession
 from linscope.sources.histograms import Histogram, LatencyTriggers, latency_triggers, parse_histograms, split_trigger
@@ -39,19 +41,16 @@ def split_event(text: str) -> tuple[str, str]:
     return f"{parts[0]}:{parts[1]}", "hist:" + parts[2].replace("values=", "vals=", 1)
 
 
-class _HistSession(TraceSession):
-    """A session with synthetic events, which exist once for all instances, and triggers that are set in order."""
-
-    def add_synthetic(self, definition: str) -> None:
-        """Define a synthetic event until the end.  Raises UsageError with the kernel's reason."""
-        log = ErrorLog(self.instance.tracefs)
-        name = definition.split()[0]
-        try:
-            self.instance.define("synthetic_events", definition, undo=f"!{definition}")
-        except SystemCallError as error:
-            if error.errno in (17, 16):  # EEXIST, EBUSY
-                raise UsageError(f"there is a synthetic event {name} already", next_step="another name") from None
-            raise log.error("the synthetic event", definition) from None
+def _add_synthetic(session: TraceSession, definition: str) -> None:
+    """Define a synthetic event, which exists once for all instances, until the end.  Raises UsageError."""
+    log = ErrorLog(session.instance.tracefs)
+    name = definition.split()[0]
+    try:
+        session.instance.define("synthetic_events", definition, undo=f"!{definition}")
+    except SystemCallError as error:
+        if error.errno in (errno.EEXIST, errno.EBUSY):
+            raise UsageError(f"there is a synthetic event {name} already", next_step="another name") from None
+        raise log.error("the synthetic event", definition) from None
 
 
 def count(
@@ -63,10 +62,10 @@ def count(
     Raises UsageError with the kernel's reason and a caret, PermissionDenied, NotInKernel.
     """
     pairs = [split_event(text) for text in triggers]
-    with _HistSession(command, options) as session:
+    with TraceSession(command, options) as session:
         _need(session, bool(synthetic))
         for definition in synthetic:
-            session.add_synthetic(definition)
+            _add_synthetic(session, definition)
         events = []
         for event, trigger in pairs:
             system, name = _one_event(session, event)
@@ -88,7 +87,7 @@ def count_latency(
 
     keys: field of the first, field of the second; None for what is known of the pair.  condition: filter of the first.
     """
-    with _HistSession(command, options) as session:
+    with TraceSession(command, options) as session:
         _need(session, True)
         first, second = (_one_event(session, event) for event in events)
         keys = keys or _known_keys(":".join(first), ":".join(second))
@@ -97,7 +96,7 @@ def count_latency(
         made: LatencyTriggers = latency_triggers(
             name, read_format(tracefs, *first), read_format(tracefs, *second), keys, condition=condition, by_key=by_key
         )
-        session.add_synthetic(made.synthetic)
+        _add_synthetic(session, made.synthetic)
         session.add_trigger(*first, made.first)
         session.add_trigger(*second, made.second)
         session.add_trigger("synthetic", name, made.result)
@@ -125,12 +124,12 @@ def _need(session: TraceSession, synthetic: bool) -> None:
     """Raises NotInKernel where the kernel does not count."""
     instance = session.instance
     if not instance.has("events/sched/sched_switch/hist"):
-        what, option = "hist triggers", "CONFIG_HIST_TRIGGERS"
+        what, file = "hist triggers", "hist"
     elif synthetic and not os.path.exists(f"{instance.tracefs}/synthetic_events"):
-        what, option = "synthetic events", "CONFIG_SYNTH_EVENTS"
+        what, file = "synthetic events", "synthetic_events"
     else:
         return
-    raise NotInKernel(f"the running kernel has no {what}", why=f"{option} is not set", next_step=_LAB)
+    raise NotInKernel(f"the running kernel has no {what}", why=f"{FILES_NEED[file]} is not set", next_step=_LAB)
 
 
 _LAB = "linscope lab run -- linscope hist ..."

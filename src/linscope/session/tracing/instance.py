@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from linscope.errors import LinscopeError, NotInKernel, PermissionDenied, SystemCallError, UnknownNameError
-from linscope.session.journal import Journal, clean
+from linscope.session.journal import Journal, clean, remove_folder
 from linscope.sys.tracefs import find_tracefs, read_text, write_text
 
 _NOTHING_SET = ("####", "no pid")  # how a filter file says that it is empty
@@ -42,7 +42,9 @@ TRACERS = {
     "blk": Tracer("requests of block devices", "CONFIG_BLK_DEV_IO_TRACE"),
     "mmiotrace": Tracer("accesses of drivers to their devices' memory", "CONFIG_MMIOTRACE"),
 }
-_FILES_NEED = {
+# The options of the kernel that its files in tracefs come from, by the last part of their path.
+FILES_NEED = {
+    "hist": "CONFIG_HIST_TRIGGERS",
     "snapshot": "CONFIG_TRACER_SNAPSHOT",
     "set_ftrace_filter": "CONFIG_DYNAMIC_FTRACE and CONFIG_FUNCTION_TRACER",
     "set_ftrace_notrace": "CONFIG_DYNAMIC_FTRACE and CONFIG_FUNCTION_TRACER",
@@ -51,6 +53,8 @@ _FILES_NEED = {
     "set_graph_notrace": "CONFIG_FUNCTION_GRAPH_TRACER",
     "max_graph_depth": "CONFIG_FUNCTION_GRAPH_TRACER",
     "tracing_max_latency": "CONFIG_IRQSOFF_TRACER or its like",
+    "sched_switch": "CONFIG_EVENT_TRACING",
+    "raw_syscalls": "CONFIG_FTRACE_SYSCALLS",
     "kprobe_events": "CONFIG_KPROBE_EVENTS",
     "uprobe_events": "CONFIG_UPROBE_EVENTS",
     "synthetic_events": "CONFIG_SYNTH_EVENTS",
@@ -126,6 +130,10 @@ class TraceInstance:
             why=using,
             next_step="wait for its user to end (or: trace-cmd reset)",
         )
+
+    def remove(self) -> None:
+        """Remove a private instance before the end; the journal will find nothing left to undo.  Raises OSError."""
+        remove_folder(self.path)
 
     def has(self, file: str) -> bool:
         """True if the buffer has this knob."""
@@ -218,8 +226,7 @@ class TraceInstance:
 
     def clock(self) -> str:
         """The name of the clock in use."""
-        text = self.read("trace_clock")
-        return text[text.index("[") + 1 : text.index("]")]
+        return knob_value("trace_clock", self.read("trace_clock"))
 
     def cpus(self) -> list[int]:
         """Numbers of the CPUs that have a buffer."""
@@ -237,7 +244,7 @@ class TraceInstance:
         """The error for a refused call on a knob."""
         number = error.errno or 0
         if number == errno.ENOENT and file:
-            need = _FILES_NEED.get(file.rpartition("/")[2], "")
+            need = FILES_NEED.get(file.rpartition("/")[2], "")
             return NotInKernel(f"cannot {what}", errno=number, why=f"no such file: {need} is not set" if need else "")
         if number in (errno.EACCES, errno.EPERM):
             step = "run as root" if os.geteuid() else ""  # some kernels refuse some knobs to root, too

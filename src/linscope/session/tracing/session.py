@@ -11,7 +11,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Self
 
@@ -23,7 +23,7 @@ from linscope.session.tracing.error_log import ErrorLog
 from linscope.session.tracing.instance import TraceInstance, knob_value, need_tracer, new_name, open_tracefs
 from linscope.session.tracing.options import EventChoice, TraceOptions
 from linscope.session.workload import Workload, find_program
-from linscope.sources.trace_events import find_events, read_format
+from linscope.sources.trace_events import find_events, read_format, traceable_functions
 from linscope.sys.tracefs import read_text, write_text
 
 _KB = 1024
@@ -39,15 +39,12 @@ MARKER = "LINSCOPE_TRACE_MARKER"  # of the workload's environment: a file; what 
 class TraceSession:
     """An instance with everything set; nothing is traced before run()."""
 
-    def __init__(
-        self, command: Sequence[str] | None, options: TraceOptions, *, environment: dict[str, str] | None = None
-    ):
+    def __init__(self, command: Sequence[str] | None, options: TraceOptions) -> None:
         """Raises UsageError when there is nothing to trace."""
         if not command and not options.pids and not options.system_wide:
             raise UsageError("nothing to trace", next_step="-- CMD, -p PID, or -a for the whole system")
         self.command = list(command or ())
         self.options = options
-        self.environment = dict(os.environ) if environment is None else environment
         self.notes: list[str] = []
         self.events: list[tuple[str, str]] = []  # (system, name) of those that are recorded
         self.workload: Workload | None = None
@@ -87,11 +84,11 @@ class TraceSession:
             define_probes(self._journal, tracefs, self.options.probes)
         # A new instance changes what the top level says of its size.
         size = knob_value("buffer_size_kb", read_text(f"{tracefs}/buffer_size_kb"))
-        self.instance = TraceInstance(self._journal, tracefs=tracefs, name=self._instance_name(tracefs))
+        self.instance = self._make_instance(self._journal, tracefs)
         self.instance.values["buffer_size_kb"] = size
         self.instance.write("tracing_on", "0")
         if self.command:
-            self.workload = Workload(self.command, {**self.environment, MARKER: self._marker()})
+            self.workload = Workload(self.command, {**os.environ, MARKER: self._marker()})
         self._set_knobs()
         self._set_targets()
         for choice in self.options.events:
@@ -104,21 +101,18 @@ class TraceSession:
         """Where the workload can write marks into this buffer: a path that another process can open."""
         return f"{self.instance.path}/trace_marker".replace("/proc/self/", f"/proc/{os.getpid()}/", 1)
 
-    def _instance_name(self, tracefs: str) -> str:
-        """A private instance wherever its kernel lets the tracer run in one; "": the top-level one."""
+    def _make_instance(self, journal: Journal, tracefs: str) -> TraceInstance:
+        """A private instance wherever this kernel lets the tracer run in one, else the top-level one."""
         tracer = self.options.tracer
-        if tracer == "nop":
-            return new_name()
-        with Journal() as journal:  # a look at what instances allow
-            trial = TraceInstance(journal, tracefs=tracefs, name=new_name())
-            allowed = trial.read("available_tracers").split()
-        if tracer in allowed:
-            return new_name()
+        instance = TraceInstance(journal, tracefs=tracefs, name=new_name())
+        if tracer == "nop" or tracer in instance.read("available_tracers").split():
+            return instance
+        instance.remove()
         available = read_text(f"{tracefs}/available_tracers").split()
         if tracer not in available:
             raise need_tracer(tracer, available)
         self.notes.append(f"this kernel runs {tracer} in its top-level buffer only: borrowed, and given back as it was")
-        return ""
+        return TraceInstance(journal, tracefs=tracefs)
 
     def _set_knobs(self) -> None:
         options, instance = self.options, self.instance
@@ -174,10 +168,7 @@ class TraceSession:
 
     def _set_event(self, choice: EventChoice) -> None:
         instance = self.instance
-        pairs = find_events(instance.tracefs, choice.pattern)
-        if not any(sign in choice.pattern for sign in "*?["):
-            pairs = pairs[:1] if ":" in choice.pattern else pairs
-        for system, name in pairs:
+        for system, name in find_events(instance.tracefs, choice.pattern):
             folder = f"events/{system}/{name}"
             if not instance.has(f"{folder}/enable"):  # of the ftrace system: the tracers' own
                 continue
@@ -247,18 +238,15 @@ class TraceSession:
 
     # -- running
 
-    def run(
-        self, capture: Capture | None = None, *, on_pages: Callable[[], None] | None = None, poll_ms: int = _POLL_MS
-    ) -> None:
+    def run(self, capture: Capture | None = None) -> None:
         """Trace until the workload or the targets end, the time is up, or a signal comes; then stop tracing.
 
-        capture: whose pages are taken meanwhile.  on_pages: called after each round in which time passed or pages came.
+        capture: whose pages are taken meanwhile.
         """
-        for _ in self.rounds(Capture(self.instance, {}) if capture is None else capture, poll_ms=poll_ms):
-            if on_pages is not None:
-                on_pages()
+        for _ in self.rounds(Capture(self.instance, {}) if capture is None else capture):
+            pass
 
-    def rounds(self, capture: Waiting, *, poll_ms: int = _POLL_MS) -> Iterator[None]:
+    def rounds(self, capture: Waiting) -> Iterator[None]:
         """As run(), handing over after each round.  Closed before the end, it asks the workload to end."""
         assert self._stop is not None
         capture.watch(self._stop.read_fd)
@@ -273,12 +261,8 @@ class TraceSession:
             if self.workload is not None:
                 self.workload.start()
             while time.monotonic() < deadline:
-                wait_ms = (
-                    min(poll_ms, max(0, int((deadline - time.monotonic()) * 1000) + 1))
-                    if deadline != float("inf")
-                    else poll_ms
-                )
-                ended = capture.wait(wait_ms)
+                left_ms = (deadline - time.monotonic()) * 1000 + 1
+                ended = capture.wait(max(0, int(min(_POLL_MS, left_ms))))
                 yield
                 if ended and (self.interrupted or self.workload is not None or _all_ended(ends, capture)):
                     break
@@ -347,6 +331,6 @@ def unknown_function(tracefs: str, name: str) -> UsageError:
     from linscope.errors import UnknownNameError
 
     known: list[str] = []
-    with suppress(OSError), open(f"{tracefs}/available_filter_functions", encoding="ascii") as file:
-        known = [line.split()[0] for line in file]
-    return UnknownNameError("function to trace", name, known, next_step="linscope ftrace --list-functions GLOB")
+    with suppress(OSError):
+        known = [function for function, _ in traceable_functions(tracefs)]
+    return UnknownNameError("function to trace", name, known, next_step="linscope ftrace functions GLOB")
