@@ -62,7 +62,7 @@ def wide(dst: int, value: int, src: int = 0) -> list[Instruction]:
 
 
 def wide_value(instructions: Sequence[Instruction], index: int) -> int:
-    """The unsigned 64-bit value that the wide instruction at an index loads.  Raises IndexError: its half is missing."""
+    """The unsigned 64-bit value that the wide instruction at an index loads.  Raises IndexError: it is cut short."""
     return (instructions[index + 1].imm & 0xFFFFFFFF) << 32 | instructions[index].imm & 0xFFFFFFFF
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     class Line(NamedTuple):
         """Where an instruction comes from: struct bpf_line_info with its strings."""
 
-        index: int  # slot of the first instruction of the line
+        slot: int  # of the first instruction of the line
         file: str
         line: int  # from 1
         column: int  # from 1; 0: not known
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     class Function(NamedTuple):
         """A function of a program, the main one included: struct bpf_func_info."""
 
-        index: int  # slot of its first instruction
+        slot: int  # of its first instruction
         name: str
         type_id: int  # BTF_KIND_FUNC in the program's BTF; 0: not known
 
 else:
-    Line = namedtuple("Line", "index file line column text")
-    Function = namedtuple("Function", "index name type_id")
+    Line = namedtuple("Line", "slot file line column text")
+    Function = namedtuple("Function", "slot name type_id")
 
 
 class Map:
@@ -116,7 +116,7 @@ class Program:
 
         target: the kernel's name of what it is attached to, where the verifier looks at it ("sched_switch" of tp_btf,
         "vfs_read" of fentry, "task" of an iterator); section: as in the object file ("tp_btf/sched_switch");
-        functions, lines: in order of index; btf: the program's own types; flags: of BPF_PROG_LOAD
+        functions, lines: in order of slot; btf: the program's own types; flags: of BPF_PROG_LOAD
         (BPF_F_SLEEPABLE, ...).
         """
         self.instructions = list(instructions)
