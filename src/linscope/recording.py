@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 
 from linscope.abi import perf_event as pe
 from linscope.analysis.filters import Filter, find_event, main_event
-from linscope.analysis.frames import ResolvedFrames, resolve
 from linscope.columns.profile import Event, EventTable, Profile, Samples, Selection
 from linscope.contracts import ReadOptions
 from linscope.errors import UsageError
 from linscope.pictures import FlamePicture, HeatPicture, HeatTexts
-from linscope.symbols.cache import SymbolCache
-from linscope.symbols.objects import SearchPath, Symbolizer
 
 if TYPE_CHECKING:
+    from linscope.analysis.frames import ResolvedFrames
     from linscope.analysis.report import ReportOptions
     from linscope.formats.perf_data.details import SampleDetails
     from linscope.picture.rows import Rows
@@ -86,6 +84,10 @@ class Recording:
     @cached_property
     def resolved(self) -> ResolvedFrames:
         """Object and symbol of every frame."""
+        from linscope.analysis.frames import resolve
+        from linscope.symbols.cache import SymbolCache
+        from linscope.symbols.objects import SearchPath, Symbolizer
+
         options = self.symbol_options
         symbolizer = Symbolizer(
             search=SearchPath(root=options.root),

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from linscope.analysis.frames import ResolvedFrames
 from linscope.columns.profile import Profile
 from linscope.errors import UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    from linscope.analysis.frames import ResolvedFrames
 
 _NOT_SAMPLING = ("dummy",)  # events that only carry side-band records
 

@@ -9,11 +9,9 @@ The oldest go when the folder is over its limit.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import mmap
 import os
 import struct
-import tempfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -34,6 +32,8 @@ _MAX_ENTRY = 256 << 20
 
 def fingerprint(*parts: object) -> str:
     """Sixteen hex digits that change when any of the parts does."""
+    import hashlib
+
     return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
 
@@ -104,6 +104,8 @@ class SymbolCache:
 
     def write(self, path: Path, parts: list[bytes | memoryview]) -> None:
         """Write a file of the cache in one step, then make room.  Raises OSError."""
+        import tempfile
+
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=".new-")
         try:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from linscope.columns.profile import Profile
 from linscope.contracts import ReadOptions
 from linscope.formats.perf_data.header import detect
-from linscope.formats.perf_data.reader import open_perf_data
-from linscope.symbols.search import SearchPath
+
+if TYPE_CHECKING:
+    from linscope.columns.profile import Profile
 
 
 class PerfData:
@@ -29,6 +29,9 @@ def read_folder(path: str, options: ReadOptions) -> Profile:
 
 
 def _read(source: str | BinaryIO, options: ReadOptions) -> Profile:
+    from linscope.formats.perf_data.reader import open_perf_data
+    from linscope.symbols.search import SearchPath
+
     with open_perf_data(source, where=options.where) as opened:
         search = SearchPath(root=options.symfs)
         return opened.read(tables=options.tables, progress=options.progress, search=search)

@@ -18,7 +18,7 @@ from linscope.formats.trace_dat import options as opt
 
 MAGIC = b"\x17\x08\x44tracing"
 _COMPRESSED = 1  # flag of a section
-_LARGEST = 1 << 30  # bytes that one compressed piece may become
+LARGEST_PIECE = 1 << 30  # bytes that one compressed piece may become
 _MOST_CPUS = 1 << 16
 _SECTIONS = frozenset(range(opt.HEADER_INFO, opt.CMDLINES + 1))
 _COMMIT_SIZE = re.compile(r"commit;\s*offset:\s*\d+;\s*size:\s*(\d+)")
@@ -263,23 +263,33 @@ class _Version7:
 
 def unpack(algorithm: str, packed: bytes, size: int, offset: int) -> bytes:
     """The contents of a compressed piece.  Raises FormatError."""
-    if size > _LARGEST:
+    if size > LARGEST_PIECE:
         raise FormatError(f"a compressed piece of {size} bytes", offset=offset)
-    try:
-        if algorithm == "zlib":
-            content = zlib.decompressobj().decompress(packed, size + 1)
-        else:
-            import zstandard
+    content = bytearray(size)
+    unpack_into(algorithm, packed, memoryview(content), offset)
+    return bytes(content)
 
-            try:
-                told = zstandard.frame_content_size(packed)
-                if told not in (-1, size):  # -1: the frame does not tell
-                    raise FormatError(f"a compressed piece holds {told} bytes, not {size}", offset=offset)
-                content = zstandard.ZstdDecompressor().decompress(packed, max_output_size=max(size, 1))
-            except zstandard.ZstdError as error:
-                raise FormatError("a compressed piece is damaged", offset=offset, why=str(error)) from None
-    except zlib.error as error:
-        raise FormatError("a compressed piece is damaged", offset=offset, why=str(error)) from None
-    if len(content) != size:
-        raise FormatError(f"a compressed piece holds {len(content)} bytes, not {size}", offset=offset)
-    return content
+
+def unpack_into(algorithm: str, packed: bytes, target: memoryview, offset: int) -> None:
+    """Fill target with the contents of a compressed piece, which has just as many bytes.  Raises FormatError."""
+    if algorithm == "zlib":
+        try:
+            content = zlib.decompressobj().decompress(packed, len(target) + 1)
+        except zlib.error as error:
+            raise FormatError("a compressed piece is damaged", offset=offset, why=str(error)) from None
+        size = len(content)
+        target[:size] = content[: len(target)]
+    else:
+        import zstandard
+
+        try:
+            told = zstandard.frame_content_size(packed)
+            if told not in (-1, len(target)):  # -1: the frame does not tell
+                raise FormatError(f"a compressed piece holds {told} bytes, not {len(target)}", offset=offset)
+            with zstandard.ZstdDecompressor().stream_reader(packed) as reader:
+                size = reader.readinto(target)
+                size += len(reader.read(1)) if size == len(target) else 0
+        except zstandard.ZstdError as error:
+            raise FormatError("a compressed piece is damaged", offset=offset, why=str(error)) from None
+    if size != len(target):
+        raise FormatError(f"a compressed piece holds {size} bytes, not {len(target)}", offset=offset)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linscope.errors import FormatError
-from linscope.formats.trace_dat.container import Buffer, Container, CpuData, unpack
+from linscope.formats.trace_dat.container import LARGEST_PIECE, Buffer, Container, CpuData, unpack, unpack_into
 
 _CHUNK = 4 << 20  # bytes decoded at once
 _SMALLEST, _LARGEST = 64, 1 << 26  # bytes of a page
@@ -55,7 +55,8 @@ class PageReader:
         offset, size = buffer.text or (0, 0)
         if not buffer.compressed:
             return bytes(self._data[offset : offset + size]).decode(errors="replace")
-        pieces = [piece for piece, _ in self._pieces(CpuData(0, offset, size))]
+        algorithm = self._container.algorithm
+        pieces = [unpack(algorithm, *piece) for piece in self._pieces(CpuData(0, offset, size))]
         return b"".join(pieces).decode(errors="replace")
 
     def _plain(self, cpu: CpuData, page_size: int) -> Iterator[Pages]:
@@ -74,30 +75,31 @@ class PageReader:
             raise FormatError(what, offset=len(self._data))
 
     def _packed(self, cpu: CpuData, page_size: int) -> Iterator[Pages]:
-        parts: list[bytes] = []
+        room = np.empty(_CHUNK, np.uint8)
         starts: list[int] = []
         offsets: list[int] = []
-        size = 0
+        used = 0
         problem = None
         try:
-            for piece, offset in self._pieces(cpu):
-                if size + len(piece) > _CHUNK and parts:
-                    yield Pages(np.frombuffer(b"".join(parts), np.uint8), page_size, starts, offsets, True)
-                    parts, starts, offsets, size = [], [], [], 0
-                whole = len(piece) // page_size * page_size
-                parts.append(piece[:whole])
-                starts.append(size)
+            for packed, size, offset in self._pieces(cpu):
+                if used + size > len(room) and used:
+                    yield Pages(room[:used], page_size, starts, offsets, True)
+                    starts, offsets, used = [], [], 0
+                if size > len(room):
+                    room = np.empty(size, np.uint8)
+                unpack_into(self._container.algorithm, packed, room[used : used + size].data, offset)
+                starts.append(used)
                 offsets.append(offset)
-                size += whole
+                used += size // page_size * page_size
         except FormatError as error:
             problem = error
-        if parts:
-            yield Pages(np.frombuffer(b"".join(parts), np.uint8), page_size, starts, offsets, True)
+        if used:
+            yield Pages(room[:used], page_size, starts, offsets, True)
         if problem is not None:
             raise problem
 
-    def _pieces(self, cpu: CpuData) -> Iterator[tuple[bytes, int]]:
-        """Each compressed piece, unpacked, and its offset."""
+    def _pieces(self, cpu: CpuData) -> Iterator[tuple[bytes, int, int]]:
+        """Each compressed piece, the bytes it unpacks to, and its offset."""
         order = self._container.order()
         at = cpu.offset
         (count,) = self._unpack(order + "I", at)
@@ -107,7 +109,9 @@ class PageReader:
             at += 8
             if at + packed > len(self._data):
                 raise FormatError("the file ends in compressed pages", offset=len(self._data))
-            yield unpack(self._container.algorithm, bytes(self._data[at : at + packed]), size, at), at
+            if size > LARGEST_PIECE:
+                raise FormatError(f"a compressed piece of {size} bytes", offset=at)
+            yield bytes(self._data[at : at + packed]), size, at
             at += packed
 
     def _unpack(self, form: str, at: int) -> tuple[int, ...]:
