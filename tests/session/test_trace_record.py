@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import resource
 import shutil
@@ -245,3 +246,19 @@ def test_restore_knows_symbols_until_the_next_boot(tmp_path: Path) -> None:
     assert "do_syscall_64" in texts[0] or "el0_svc" in texts[0]
     assert "do_syscall_64" not in texts[1]
     assert subprocess.run([*LINSCOPE, "doctor", "--clean"], check=False, capture_output=True).returncode == 0
+
+
+def test_a_killed_command_that_shows_leaves_a_folder_until_the_next_start(tmp_path: Path) -> None:
+    """Without -o the pages lie in a folder of the temporary directory, which the next start removes."""
+    where = {**os.environ, "TMPDIR": str(tmp_path)}
+    libc = next(line.split()[-1] for line in open("/proc/self/maps") if "/libc.so" in line)
+    words = [*LINSCOPE, "probe", "run", f"p:x {libc}:getppid", "--", sys.executable, "-c", CALLS, "3"]
+    child = subprocess.Popen(words, env=where, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    assert len(names(tmp_path)) == 1
+    child.kill()
+    child.communicate()
+    assert len(names(tmp_path)) == 1
+    events("record", "-e", "raw_syscalls:sys_enter", "-o", "trace.dat", "--", "true", cwd=tmp_path, env=where)
+    assert names(tmp_path) == ["trace.dat"]

@@ -159,14 +159,12 @@ def report_trace(result: Any, program: str) -> int:
 
 def trace_and_open(command: Sequence[str] | None, options: TraceOptions, program: str) -> tuple[Recording, int]:
     """Record into a temporary file and open that; (recording, exit code)."""
-    import os
-    import tempfile
-
     from linscope.recording import open_recording
+    from linscope.session.journal import scratch_folder
     from linscope.session.tracing.record import record_trace
 
-    with tempfile.TemporaryDirectory(prefix="linscope-") as folder:
-        path = os.path.join(folder, "trace.dat")
+    with scratch_folder() as folder:
+        path = f"{folder}/trace.dat"
         result = record_trace(command, options, path)
         recording = open_recording(path, tables=True)
     tell(program, (*result.notes, *recording.notes()), result.lost)

@@ -49,7 +49,8 @@ class Journal:
     def add(self, do: str, file: str, **fields: Any) -> None:
         """Note how to undo a change, before it is made.
 
-        do: "write" (fields text, truncate) or "rmdir"; file: relative to tracefs, or absolute.
+        do: "write" (fields text, truncate), "rmdir", or "remove" (a folder of our own with all that is in it);
+        file: relative to tracefs, or absolute.
         """
         entry = {"do": do, "file": file, **fields}
         self.entries.append(entry)
@@ -85,6 +86,25 @@ class Journal:
             os.write(self._fd, json.dumps(entry).encode() + b"\n")
 
 
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[str]:
+    """A new folder in the temporary directory, which is gone at the end, and at the next start after a kill.
+
+    Raises PermissionDenied, OSError.
+    """
+    from tempfile import gettempdir
+
+    with Journal() as journal:
+        folder = f"{gettempdir()}/linscope-{os.getpid()}-{time.monotonic_ns()}"
+        journal.add("remove", folder)
+        try:
+            os.mkdir(folder, 0o700)  # noqa: PTH102 - pathlib costs start-up time
+        except OSError:
+            journal.forget()
+            raise
+        yield folder
+
+
 def undo(entries: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
     """Undo changes, the last first; what is held by an earlier one once more after that.
 
@@ -116,6 +136,10 @@ def _undo_one(entry: dict[str, Any]) -> None:
     path = file if file.startswith("/") else f"{find_tracefs()}/{file}"
     if entry["do"] == "rmdir":
         remove_folder(path)
+    elif entry["do"] == "remove":
+        import shutil
+
+        shutil.rmtree(path)
     elif "lines" in entry:  # files that take one thing at a time
         if entry.get("truncate"):
             write_text(path, "", truncate=True)

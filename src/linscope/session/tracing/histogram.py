@@ -24,7 +24,7 @@ class HistResult(NamedTuple):
     histograms: list[tuple[str, Histogram]]  # with the event that each belongs to
     exit_status: int
     interrupted: bool
-    notes: tuple[str, ...]
+    notes: Sequence[str]
 
 
 def split_event(text: str) -> tuple[str, str]:
@@ -149,6 +149,6 @@ def _run(session: TraceSession, events: list[tuple[str, str]]) -> HistResult:
     for system, name in events:
         text = read_bytes(f"{session.instance.path}/events/{system}/{name}/hist").decode(errors="replace")
         found += [(f"{system}:{name}", one) for one in parse_histograms(text)]
-    return HistResult(found, session.exit_status, session.interrupted, tuple(session.notes))
+    return HistResult(found, session.exit_status, session.interrupted, session.notes)
 
 

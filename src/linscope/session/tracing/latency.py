@@ -19,7 +19,7 @@ class LatencyResult(NamedTuple):
     latency_us: int  # 0: none
     exit_status: int
     interrupted: bool
-    notes: tuple[str, ...]
+    notes: Sequence[str]
 
 
 def trace_latency(
@@ -45,5 +45,5 @@ def trace_latency(
             latency_us=latency_us,
             exit_status=session.exit_status,
             interrupted=session.interrupted,
-            notes=tuple(session.notes),
+            notes=session.notes,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from linscope.sources.probes.definition import ProbeDefinition
@@ -56,4 +57,4 @@ class TraceResult(NamedTuple):
     entries: int  # events that are in the buffers' files
     exit_status: int  # of the workload
     interrupted: bool
-    notes: tuple[str, ...]
+    notes: Sequence[str]  # the session's own: it goes on to say what it cannot undo

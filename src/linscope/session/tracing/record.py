@@ -52,7 +52,7 @@ def record_trace(
             entries=sum(int(one.get("entries", "0")) for one in stats.values()),
             exit_status=session.exit_status,
             interrupted=session.interrupted,
-            notes=tuple(session.notes),
+            notes=session.notes,
         )
     try:
         write_trace_dat(output, contents, version=version, compression=compression)

@@ -292,11 +292,10 @@ class TraceSession:
         names = ("overrun", "dropped events", "commit overrun")
         return sum(int(stats.get(name, "0")) for stats in self.instance.stats().values() for name in names)
 
-    def close(self) -> list[str]:
-        """Put everything back; returns what could not be."""
-        complaints: list[str] = []
+    def close(self) -> None:
+        """Put everything back; what could not be is said in notes."""
         if self._journal is not None:
-            complaints = self._journal.close()
+            self.notes += [f"still to undo (linscope doctor --clean): {why}" for why in self._journal.close()]
             self._journal = None
         if self.workload is not None:
             if self.workload.status is None:
@@ -305,7 +304,6 @@ class TraceSession:
         if self._stop is not None:
             self._stop.close()
             self._stop = None
-        return complaints
 
 
 def _threads(pid: int) -> list[int]:
