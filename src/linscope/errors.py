@@ -3,7 +3,8 @@
 LinscopeError                what was tried, and why it cannot be
 |-- UsageError               the command line or an argument is wrong                (exit 2)
 |   |-- UnknownNameError     no such event, field, command; offers the nearest names
-|   `-- ExpressionError      a text that a person wrote is wrong at one place; shows it with a caret
+|   |-- ExpressionError      a text that a person wrote is wrong at one place; shows it with a caret
+|   `-- SourceError          a file that a person wrote is wrong at some places; shows each
 |-- InputError               a file or stream is not what it should be; carries the offset
 |   |-- FormatError          damaged, truncated or not this format
 |   `-- UnsupportedError     intact, but of a kind that we do not read
@@ -75,6 +76,49 @@ class ExpressionError(UsageError):
         line = self.text[len(before) + 1 if before else 0 :].partition("\n")[0]
         head, try_, tail = super().__str__().partition("\n  try: ")
         return f"{head}\n  {line}\n  {' ' * len(rest)}^{try_}{tail}"
+
+
+class Diagnostic:
+    """One thing that is wrong in a text of several lines."""
+
+    __slots__ = ("column", "hint", "line", "source", "what")
+
+    def __init__(self, what: str, *, line: int, column: int, source: str = "", hint: str = "") -> None:
+        """line, column: from 1, in characters; source: the whole line; hint: what may have been meant."""
+        self.what = what
+        self.line = line
+        self.column = column
+        self.source = source
+        self.hint = hint
+
+    def __repr__(self) -> str:
+        return f"<{self.line}:{self.column}: {self.what}>"
+
+    def text(self, where: str = "") -> str:
+        """Place, what, the line with a caret below, and the hint."""
+        place = f"{where}:{self.line}:{self.column}" if where else f"line {self.line}, column {self.column}"
+        text = f"{place}: {self.what}"
+        if self.source:
+            before = "".join("\t" if c == "\t" else " " for c in self.source[: self.column - 1])
+            text += f"\n  {self.source}\n  {before}^"
+        return f"{text}\n  {self.hint}" if self.hint else text
+
+
+class SourceError(UsageError):
+    """A text of several lines is wrong; ``diagnostics`` has the places in order."""
+
+    SHOWN = 20
+
+    def __init__(self, diagnostics: Iterable[Diagnostic], *, where: str = "") -> None:
+        """where: name of the file, "" when there is none."""
+        self.diagnostics = list(diagnostics)
+        super().__init__(self.diagnostics[0].what, where=where)
+
+    def __str__(self) -> str:
+        shown = [one.text(self.where) for one in self.diagnostics[: self.SHOWN]]
+        if len(self.diagnostics) > self.SHOWN:
+            shown.append(f"and {len(self.diagnostics) - self.SHOWN} more")
+        return "\n".join(shown)
 
 
 class InputError(LinscopeError):

@@ -13,7 +13,8 @@ from errno import ENOSPC
 from linscope.binfmt import btf_types as bt
 from linscope.binfmt.btf import Btf
 from linscope.bpf.kernel.descriptor import Descriptor, get_by_id
-from linscope.errors import FormatError, SystemCallError
+from linscope.bpf.objects.raw_types import RawTypes
+from linscope.errors import SystemCallError
 from linscope.sys import bpf as sys_bpf
 from linscope.sys.bpf_errors import explain
 
@@ -101,12 +102,6 @@ def btf_bytes(btf: Btf) -> bytes:
     return bytes(data[btf._start :])
 
 
-def _strings(data: bytes) -> tuple[int, bytes]:
-    """(offset of the strings in BTF, the strings)."""
-    _magic, _version, _flags, length, _type_at, _type_size, at, size = _HEADER.unpack_from(data)
-    return length + at, data[length + at : length + at + size]
-
-
 def describe(program: Program, *, extend: bool = True) -> tuple[bytes, bytes, bytes]:
     """(BTF, struct bpf_func_info of all functions, struct bpf_line_info of all lines) to load with a program.
 
@@ -114,22 +109,16 @@ def describe(program: Program, *, extend: bool = True) -> tuple[bytes, bytes, by
     with lines and no BTF gets one with a single type, for the kernel takes no lines without.
     """
     if program.btf is not None:
-        data = btf_bytes(program.btf)
+        types = RawTypes(btf_bytes(program.btf), where=program.btf.where)
     else:
-        integer = struct.pack("=IIII", 1, bt.KIND_INT << 24, 4, bt.INT_SIGNED << 24 | 32)
-        data = _HEADER.pack(0xEB9F, 1, 0, 24, 0, 16, 16, 5) + integer + b"\0int\0"
-    strings_at, strings = _strings(data)
+        types = RawTypes(_HEADER.pack(0xEB9F, 1, 0, 24, 0, 0, 0, 1) + b"\0")
+        types.add(bt.KIND_INT, "int", 4, bt.INT_SIGNED << 24 | 32)
     known: dict[str, int] = {"": 0}
-    grown = bytearray(strings)
 
     def offset_of(text: str) -> int:
         found = known.get(text)
         if found is None:
-            encoded = text.encode() + b"\0"
-            found = grown.find(b"\0" + encoded) + 1
-            if not found and extend:
-                found = len(grown)
-                grown.extend(encoded)
+            found = types.string(text) if extend else types.strings.find(b"\0" + text.encode() + b"\0") + 1
             known[text] = found
         return found
 
@@ -141,17 +130,7 @@ def describe(program: Program, *, extend: bool = True) -> tuple[bytes, bytes, by
     functions = b""
     if program.btf is not None and program.functions and all(each.type_id for each in program.functions):
         functions = b"".join(struct.pack("=II", each.slot, each.type_id) for each in program.functions)
-    if len(grown) != len(strings):
-        if strings_at + len(strings) != len(data):  # something lies behind the strings: they move to the end
-            start = _HEADER.unpack_from(data)[3]
-            head = list(_HEADER.unpack_from(data))
-            head[6] = len(data) - start
-            data = _HEADER.pack(*head) + data[_HEADER.size :] + bytes(grown)
-            strings_at = len(data) - len(grown)
-        else:
-            data = data[:strings_at] + bytes(grown)
-        data = data[:20] + struct.pack("=I", len(grown)) + data[24:]
-    return data, functions, lines
+    return types.to_bytes(), functions, lines
 
 
 def without_kinds(data: bytes, kinds: frozenset[int]) -> bytes:
@@ -159,49 +138,33 @@ def without_kinds(data: bytes, kinds: frozenset[int]) -> bytes:
 
     KIND_FUNC: functions keep their kind and lose their linkage.  Raises FormatError.
     """
-    result = bytearray(data)
-    start, type_at, type_size = _HEADER.unpack_from(data)[3:6]
-    at, end = start + type_at, start + type_at + type_size
-    names: list[int] = [0]  # of types by id
-    sections: list[tuple[int, int]] = []
-    an_int = 0
-    words = struct.Struct("=III")
-    while at < end:
-        if at + 12 > end:
-            raise FormatError("BTF type cut short", offset=at)
-        name, info, size = words.unpack_from(result, at)
-        kind, count = info >> 24 & 0x1F, info & 0xFFFF
-        length = 12 + _LENGTHS.get(kind, 0) + _EACH.get(kind, 0) * count
-        if kind == bt.KIND_INT and not an_int:
-            an_int = len(names)
-        names.append(name)
-        if kind in kinds:
-            if kind == bt.KIND_TYPE_TAG:
-                words.pack_into(result, at, 0, bt.KIND_CONST << 24, size)
-            elif kind in (bt.KIND_DECL_TAG, bt.KIND_VAR):  # an int of one byte; its name stays
-                struct.pack_into("=IIII", result, at, name or 0, bt.KIND_INT << 24, 1, 8)
-            elif kind == bt.KIND_FLOAT:
-                words.pack_into(result, at, 0, bt.KIND_STRUCT << 24, size)
-            elif kind == bt.KIND_FUNC:
-                words.pack_into(result, at, name, bt.KIND_FUNC << 24, size)
-            elif kind == bt.KIND_DATASEC:
-                words.pack_into(result, at, 0, bt.KIND_STRUCT << 24 | count, size)
-                sections.append((at + 12, count))
-            elif kind == bt.KIND_ENUM64:
-                words.pack_into(result, at, name, bt.KIND_UNION << 24 | count, size)
-                for place in range(at + 12, at + length, 12):
-                    words.pack_into(result, place, words.unpack_from(result, place)[0], an_int, 0)
-        at += length
-    for at, count in sections:  # (variable, offset, size) -> (name, type, bit offset); the variables are ints by now
-        for place in range(at, at + 12 * count, 12):
-            variable, offset, _size = words.unpack_from(result, place)
-            words.pack_into(result, place, names[variable] if variable < len(names) else 0, variable, 8 * offset)
-    return bytes(result)
-
-
-# bytes behind struct btf_type: once, and for each of vlen
-_LENGTHS = {bt.KIND_INT: 4, bt.KIND_ARRAY: 12, bt.KIND_VAR: 4, bt.KIND_DECL_TAG: 4}
-_EACH = {
-    bt.KIND_STRUCT: 12, bt.KIND_UNION: 12, bt.KIND_ENUM: 8, bt.KIND_FUNC_PROTO: 8, bt.KIND_DATASEC: 12,
-    bt.KIND_ENUM64: 12,
-}  # fmt: skip
+    types = RawTypes(data)
+    an_int = types.find(bt.KIND_INT)
+    for number in range(1, len(types)):
+        kind, count, name = types.kind(number), types.count(number), types.get(number, 0)
+        if kind not in kinds:
+            continue
+        words: tuple[int, ...] = ()  # the new name, info, size or target, and what is behind them
+        if kind == bt.KIND_TYPE_TAG:
+            words = (0, bt.KIND_CONST << 24)
+        elif kind in (bt.KIND_DECL_TAG, bt.KIND_VAR):  # an int of one byte
+            words = (name, bt.KIND_INT << 24, 1, 8)
+        elif kind == bt.KIND_FLOAT:
+            words = (0, bt.KIND_STRUCT << 24)
+        elif kind == bt.KIND_FUNC:
+            words = (name, bt.KIND_FUNC << 24)
+        elif kind == bt.KIND_ENUM64:
+            words = (name, bt.KIND_UNION << 24 | count)
+            for member in range(3, 3 + 3 * count, 3):
+                types.set(number, member + 1, an_int)
+                types.set(number, member + 2, 0)
+        elif kind == bt.KIND_DATASEC:  # (variable, offset, size) -> (name, type, bit offset)
+            words = (0, bt.KIND_STRUCT << 24 | count)
+            for member in range(3, 3 + 3 * count, 3):
+                variable, offset = types.get(number, member), types.get(number, member + 1)
+                types.set(number, member, types.get(variable, 0))
+                types.set(number, member + 1, variable)
+                types.set(number, member + 2, 8 * offset)
+        for place, word in enumerate(words):
+            types.set(number, place, word)
+    return types.to_bytes()
