@@ -226,10 +226,18 @@ def test_the_same_text_as_llvm_objdump(tmp_path: Path, cpu: str) -> None:
     command += ["-DHALVES"] if cpu == "v3" else []
     subprocess.run(command, cwd=tmp_path, check=True)
     for section in (".text", "xdp"):
-        words = ["llvm-objdump", "-d", "-j", section, "a.o"]
-        listing = subprocess.run(words, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
-        rows = re.findall(r"^\s*\d+:\s+((?:[0-9a-f]{2} )+[0-9a-f]{2})\t(.*)$", listing, re.MULTILINE)
-        assert len(rows) > 5
-        theirs = [re.sub(r"\s*<\w+>$", "", text) for _, text in rows]
-        ours = texts_of(decode(bytes.fromhex("".join(raw for raw, _ in rows))), "llvm")
-        assert [text.replace(" ", "") for text in ours] == [text.replace(" ", "") for text in theirs]
+        raw, theirs = llvm_objdump(tmp_path / "a.o", section)
+        # an llvm-objdump that is not told of half registers does not know 32-bit atomics with a result
+        _, with_halves = llvm_objdump(tmp_path / "a.o", section, "--mattr=+alu32")
+        known = [other if text == "<unknown>" else text for text, other in zip(theirs, with_halves, strict=True)]
+        ours = texts_of(decode(bytes.fromhex(raw)), "llvm")
+        assert [text.replace(" ", "") for text in ours] == [text.replace(" ", "") for text in known]
+
+
+def llvm_objdump(path: Path, section: str, *options: str) -> tuple[str, list[str]]:
+    """Code as hexadecimal digits, and the text of each instruction without the labels behind jumps."""
+    words = ["llvm-objdump", "-d", *options, "-j", section, str(path)]
+    listing = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    rows = re.findall(r"^\s*\d+:\s+((?:[0-9a-f]{2} )+[0-9a-f]{2})\t(.*)$", listing, re.MULTILINE)
+    assert len(rows) > 5
+    return "".join(raw for raw, _ in rows), [re.sub(r"\s+<[\w+]+>$", "", text) for _, text in rows]
