@@ -21,20 +21,23 @@ if TYPE_CHECKING:
 class Link(Descriptor):
     """One attachment.  ``how`` says which way was found: "raw_tracepoint", "perf link", "perf ioctl", "cgroup"...
 
-    ``more`` are descriptors that it holds beside its own (perf events), ``undo`` what is to be done after closing.
+    ``more`` are descriptors that it holds beside its own (perf events), ``undo`` what is to be done after closing,
+    ``parts`` links of which it is made.
     """
 
-    __slots__ = ("how", "more", "undo")
+    __slots__ = ("how", "more", "parts", "undo")
     kind = "link"
 
     def __init__(
-        self, fd: int, how: str, *, more: Sequence[int] = (), undo: Callable[[], None] | None = None
+        self, fd: int, how: str, *, more: Sequence[int] = (), undo: Callable[[], None] | None = None,
+        parts: Sequence[Link] = (),
     ) -> None:  # fmt: skip
-        """fd, more: are closed with this object; fd -1: there is no link, the perf events in more are it."""
+        """fd, more, parts: are closed with this object; fd -1: there is no link, the perf events in more are it."""
         super().__init__(fd)
         self.how = how
         self.more = list(more)
         self.undo = undo
+        self.parts = list(parts)
 
     def __repr__(self) -> str:
         return f"<Link {self.how}>"
@@ -52,6 +55,8 @@ class Link(Descriptor):
     def close(self) -> None:
         """Detach, unless it is pinned; harmless when repeated.  ``detach.close_all`` does it without waiting."""
         super().close()
+        for part in self.parts:
+            part.close()
         for fd in self.take_more():
             os.close(fd)
         undo, self.undo = self.undo, None
