@@ -42,5 +42,6 @@ class BufferView {
 
 void bind_unwinder(nanobind::module_ &module); // unwind_module.cpp
 void bind_traces(nanobind::module_ &module);   // trace_module.cpp
+void bind_bpf(nanobind::module_ &module);      // bpf_module.cpp
 
 } // namespace linscope

@@ -184,6 +184,7 @@ NB_MODULE(_core, m) {
     m.doc() = "The measured hot loops; each has a plain Python twin in tests/native.";
     bind_unwinder(m);
     bind_traces(m);
+    bind_bpf(m);
     nb::class_<Scanner>(m, "Scanner")
         .def("__init__",
              [](Scanner *self, Input<uint64_t> layouts, Input<uint64_t> ids, Input<uint16_t> events, bool swap) {
