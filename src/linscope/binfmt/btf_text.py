@@ -73,7 +73,7 @@ def type_text(btf: Btf, type_id: int) -> str:
         case bt.Var(name=name, type=target):
             return f"{declare(btf, target, name)};"
         case bt.DataSection(name=name, variables=variables, size=size):
-            lines = [f"{declare(btf, one.variable)}; /* {one.offset:5} {one.size:5} */" for one in variables]
+            lines = [f"{type_text(btf, one.variable)} /* {one.offset:5} {one.size:5} */" for one in variables]
             return "\n".join([f"/* section {name}, {size} bytes */", *lines])
         case _:
             return f"{declare(btf, type_id)};"
