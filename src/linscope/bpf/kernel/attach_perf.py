@@ -157,7 +157,8 @@ def attach_uprobe(
     try:
         fd = _open(attr, pid, -1 if pid > 0 else 0)
     except OSError as error:
-        known = {ENOENT: "there is no such file", EINVAL: "the file has no instruction there"}
+        no_place = "the file has no instruction there, or a probe there has another counter"
+        known = {ENOENT: "there is no such file", EINVAL: no_place}
         raise explain(error, f"cannot attach to the {what}", why=known.get(error.errno or 0, "")) from error
     return attach_perf_event(program, fd, cookie=cookie, what=what)
 
