@@ -84,10 +84,14 @@ def _map_operand(line: Scanner) -> tuple[int, int]:
     kinds["idx"] = (b.BPF_PSEUDO_MAP_IDX, b.BPF_PSEUDO_MAP_IDX_VALUE)
     at = line.at
     word = line.word()
-    if word not in kinds:
-        raise WrongText(f"no kind of map reference: {word!r}", at, "map[id:5] by descriptor, map[idx:0] by place")
-    line.expect(":")
-    number = line.number(0, 0xFFFFFFFF, "a map")
+    if word in line.maps:
+        number, word = line.maps[word], "idx"
+    elif word in kinds:
+        line.expect(":")
+        number = line.number(0, 0xFFFFFFFF, "a map")
+    else:
+        hint = "map[NAME] of a .map above, map[idx:0] by place, map[id:5] by descriptor"
+        raise WrongText(f"no map {word!r}", at, hint)
     line.expect("]")
     if not line.take("[ 0 ]"):
         return number, kinds[word][0]

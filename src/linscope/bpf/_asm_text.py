@@ -6,6 +6,11 @@ import re
 
 from linscope.abi import bpf as b
 
+TYPE_CHECKING = False  # typing itself costs a third of a bare start
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NO_MAPS: dict[str, int] = {}
 _SPACE = re.compile(r"\s*")
 _WORD = re.compile(r"[A-Za-z_.$][\w.$-]*")
 _NUMBER = re.compile(r"[+-]?\s*(0[xX][0-9a-fA-F]+|0[bB][01]+|\d+)\b")
@@ -41,7 +46,9 @@ class Register:
 class Scanner:
     """Reads one line from left to right."""
 
-    def __init__(self, line: str) -> None:
+    def __init__(self, line: str, maps: Mapping[str, int] = _NO_MAPS) -> None:
+        """maps: places of the maps that have a name."""
+        self.maps = maps
         comment = _COMMENT.search(line)
         self.line = _ANGLE.sub("", line[: comment.start()] if comment else line)
         numbered = _NUMBERED.match(self.line)
