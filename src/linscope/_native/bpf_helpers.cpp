@@ -167,7 +167,7 @@ HELPER(tail_call) {
     if (map->type != kProgArrayType) return fault(vm, kArgument, r2);
     uint32_t index = static_cast<uint32_t>(r3), number = 0;
     if (uint8_t *at = map->lookup(reinterpret_cast<uint8_t *>(&index), 0)) std::memcpy(&number, at, 4);
-    if (number == 0 || number > vm->program_count || vm->tail_calls >= kMaxTailCalls) return 0;
+    if (number < 2 || number > vm->program_count || vm->tail_calls >= kMaxTailCalls) return 0;
     const Function &program = vm->programs[number - 1];
     if (!spend(vm, program.slots)) return 0;
     vm->tail_calls++;

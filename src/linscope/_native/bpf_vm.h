@@ -60,7 +60,8 @@ struct Vm {
     const Memory *memory;
     uint64_t memory_count, probe_faults;
     const Region *regions;
-    uint64_t region_count, records_writable, packet_follows; // records_writable: all bits or none
+    uint64_t region_count, records_writable; // all bits or none
+    uint64_t end, resume, packet_follows; // end of records at a stride; where machine code goes on after a fault
     uint64_t (*check)(Vm *, uint64_t, uint64_t);
     void (*end_fault)(Vm *);
     Region reservations[kReservations];

@@ -323,7 +323,7 @@ class Interpreter:
             raise e.Fault(e.ARGUMENT, slot=slot, address=address)
         value = map_.native.lookup((index & M32).to_bytes(4, "little"))
         number = int.from_bytes(value, "little") if value else 0
-        if not 0 < number <= len(self.core.programs) or state.tail_calls >= MAX_TAIL_CALLS:
+        if not 1 < number <= len(self.core.programs) or state.tail_calls >= MAX_TAIL_CALLS:
             return None
         program = self.core.programs[number - 1]
         self._spend(len(program.instructions), slot)

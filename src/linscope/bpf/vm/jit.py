@@ -19,7 +19,8 @@ from linscope.bpf.vm import validate as v
 from linscope.bpf.vm import x86
 from linscope.bpf.vm.errors import UnavailableError
 from linscope.bpf.vm.liveness import live_registers
-from linscope.bpf.vm.runtime import LABELS, RUNTIME, call_field, pop, push
+from linscope.bpf.vm.pointers import FRAME, MAP, NOT_NULL, OWN_FRAME, RECORD, SOMEWHERE, VALUE, Pointers
+from linscope.bpf.vm.runtime import call_field, pop, push, runtime
 from linscope.bpf.vm.state import (
     FRAME_BYTES,
     FUNCTION_TOKEN,
@@ -54,14 +55,10 @@ from linscope.bpf.vm.x86 import (
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
     from linscope.bpf.vm.loaded import Core, Loaded
+    from linscope.bpf.vm.pointers import Merges, Pointer
 
-    Pointer = tuple[str, int, int] | None
 
-# What a register points to: (kind, offset, map).  None: not known, or not a pointer.
-FRAME, RECORD, MAP, VALUE, NOT_NULL = "frame", "record", "map", "value", "not null"
 _NEVER_MAPPED = 1 << 16  # addresses below can be no memory of ours: vm.mmap_min_addr
-SOMEWHERE = 1 << 40  # an offset that is not known
-_OWN_FRAME = (FRAME, 0, 0)
 
 _NUMBERS = HELPER_NUMBER
 _LOOKUP, _TAIL_CALL = _NUMBERS["map_lookup_elem"], _NUMBERS["tail_call"]
@@ -99,14 +96,16 @@ class Code:
             raise UnavailableError("machine code cannot be made executable", next_step="Machine(..., jit=False)")
 
 
-class Compiler:
+class Compiler(Pointers):
     """Compiles one program; used once."""
 
     def __init__(self, core: Core, program: Loaded) -> None:
+        super().__init__(program.instructions)
         self.core = core
         self.program = program
-        self.instructions = program.instructions
-        self.out = bytearray(RUNTIME)
+        code, self.labels = runtime(program.loop)
+        self.out = bytearray(code)
+        self.inline = program.loop.inline
         self.at = [0] * (len(program.instructions) + 1)  # slot -> place in the code
         self.jumps: list[tuple[int, int]] = []  # end of a 32-bit displacement, slot
         self.calls: list[tuple[int, int]] = []  # the same, first slot of a function
@@ -116,34 +115,29 @@ class Compiler:
         self.checks: list[tuple[list[int], int, int, bytes, int, int]] = []
         self.live = live_registers(program.instructions, program.shape)
         self.number = program.number
-        self.lowest = 0  # of what a function uses of its frame
-        self.pointers: list[Pointer] = []
         self.frames: dict[int, int] = {}  # first slot of a function -> lowest
-        self.reaches_up = False  # some function may read a frame that is not its own
 
     # -- pieces
 
     def _slot_to_rdi(self, slot: int) -> bytes:
         return load_constant(RDI, self.number << PROGRAM_SHIFT | slot)
 
-    def _to_label(self, label: str) -> None:
-        self.out += int32(LABELS[label] - (len(self.out) + 4))
-
     def _fault_if(self, jump: bytes, slot: int, code: int) -> None:
         """A conditional jump to the end of the record with a fault; code 0: the one that a helper has set."""
         self.out += jump + bytes(4)
         self.stubs.append((len(self.out), slot, code, b""))
-
-    def _escape(self) -> None:
-        """An address in the frame goes where the pass cannot follow: all of the frame may be read."""
-        self.lowest = -FRAME_BYTES
-        self.reaches_up = True
 
     def _clear(self, registers: int) -> None:
         for register in range(1, 6):
             if registers >> register & 1:
                 machine = REGISTERS[register]
                 self.out += rr(b"\x31", machine, machine, False)
+
+    def _leave(self, here: int) -> bytes:
+        """The exit of a function, at a place of the code."""
+        if self.inline:
+            return JMP + int32(self.labels["ended"] - here - 5)
+        return rr(b"\x83", 0, RSP) + b"\x08" + x86.RET
 
     # -- memory
 
@@ -224,44 +218,11 @@ class Compiler:
     # -- instructions
 
     def _alu(self, code: int, dst: int, src: int, off: int, imm: int) -> None:
-        op = code & 0xF0
-        pointers = self.pointers
         if code & b.BPF_X:
             self.out += x86.alu_register(code, REGISTERS[dst], REGISTERS[src], off)
-            if op == b.BPF_MOV and code & 7 == b.BPF_ALU64 and not off:
-                pointers[dst] = pointers[src]
-                return
-            other = pointers[src]
-            if other is not None:
-                if other[0] == FRAME:
-                    self._escape()
-                if op == b.BPF_ADD and pointers[dst] is None and code & 7 == b.BPF_ALU64:
-                    pointers[dst] = (other[0], SOMEWHERE, 0) if other[0] in (FRAME, RECORD) else None
-                    return
         else:
             self.out += x86.alu_immediate(code, REGISTERS[dst], off, imm)
-            if op == b.BPF_MOV:
-                pointers[dst] = None
-                return
-        pointer = pointers[dst]
-        if pointer is None:
-            return
-        kind, offset, number = pointer
-        if code & 7 == b.BPF_ALU64 and op in (b.BPF_ADD, b.BPF_SUB) and kind != MAP:
-            if not code & b.BPF_X and offset != SOMEWHERE:
-                offset += imm if op == b.BPF_ADD else -imm
-                if abs(offset) < 1 << 29:
-                    if kind == FRAME and offset < -FRAME_BYTES:
-                        self._escape()
-                    pointers[dst] = (kind, offset, number)
-                    return
-            if kind == FRAME:
-                self._escape()
-            pointers[dst] = (kind, SOMEWHERE, 0) if kind in (FRAME, RECORD) else None
-            return
-        if kind == FRAME:
-            self._escape()
-        pointers[dst] = None
+        self.after_alu(code, dst, src, off, imm)
 
     def _memory(self, kind: int, slot: int) -> None:
         code, dst, src, off, imm = self.instructions[slot]
@@ -277,9 +238,8 @@ class Compiler:
             base, offset = self._address(dst, off, size, True, slot)
             out += x86.store_immediate(code & 0x18, imm, base, offset)
         elif kind == v.STORE_REGISTER:
-            pointer = self.pointers[src]
-            if pointer is not None and pointer[0] == FRAME:
-                self._escape()
+            if self.is_frame(src):
+                self.escape()
             base, offset = self._address(dst, off, size, True, slot)
             out += x86.store(code & 0x18, REGISTERS[src], base, offset)
         elif imm == b.BPF_LOAD_ACQ:
@@ -287,14 +247,12 @@ class Compiler:
             out += x86.load(code & 0x18 | b.BPF_MEM, REGISTERS[dst], base, offset)
             self.pointers[dst] = None
         else:
-            pointer = self.pointers[src]
-            if pointer is not None and pointer[0] == FRAME:
-                self._escape()
+            if self.is_frame(src):
+                self.escape()
             self._address(dst, off, size, True, slot, force=True)
             out += x86.atomic(code, R11, REGISTERS[src], imm)
             if imm == b.BPF_CMPXCHG:
-                if self.pointers[0] is not None and self.pointers[0][0] == FRAME:
-                    self._escape()
+                self.escape_frames(range(1))
                 self.pointers[0] = None
             elif imm in v.FETCHING:
                 self.pointers[src] = None
@@ -338,7 +296,7 @@ class Compiler:
             pointer = pointers[register]
             if pointer is not None and pointer[0] == FRAME:
                 if pointer[1] == SOMEWHERE or number in _CALLING_BACK:
-                    self._escape()
+                    self.escape()
                 elif pointer[1] < self.lowest:
                     self.lowest = max(pointer[1], -FRAME_BYTES)
         native = self.core.state.helpers[number] == NATIVE_HELPERS.get(number)
@@ -387,10 +345,7 @@ class Compiler:
 
     def _call_register(self, slot: int, dst: int) -> None:
         out = self.out
-        for register in range(6):
-            pointer = self.pointers[register]
-            if pointer is not None and pointer[0] == FRAME:
-                self._escape()
+        self.escape_frames(range(6))
         out += move(R11, REGISTERS[dst])
         done: list[int] = []
         for target in sorted(self.program.addressed):
@@ -426,12 +381,13 @@ class Compiler:
             out += move(R11, REGISTERS[src], False) + rr(b"\x81", 0, R11, False) + int32(imm)
         else:
             out += load_constant(R11, imm & 0xFFFFFFFF)
-        leave = b"\x31\xc0" + rr(b"\x83", 0, RSP) + b"\x08" + x86.RET
+        length = len(self._leave(0))
         out += rr(b"\x85", R11, R11, False) + b"\x78" + bytes(1)
         first = len(out)
-        out += rm(b"\x8d", R10, R11, size) + field(b"\x3b", R10, "packet_size") + bytes((0x76, len(leave)))
+        out += rm(b"\x8d", R10, R11, size) + field(b"\x3b", R10, "packet_size") + bytes((0x76, length + 2))
         out[first - 1] = len(out) - first
-        out += leave + field(b"\x03", R11, "packet")
+        out += b"\x31\xc0"
+        out += self._leave(len(out)) + field(b"\x03", R11, "packet")
         out += x86.load(b.BPF_LDX | b.BPF_MEM | code & 0x18, RAX, R11, 0)
         if size > 1:
             out += x86.swap(b.BPF_ALU64 | b.BPF_END, RAX, size * 8)
@@ -456,13 +412,13 @@ class Compiler:
             pack(out, end - 4, self.at[slot] - end)
         for end, slot in self.calls:
             pack(out, end - 4, self.entries[slot] - end)
-        pack(out, LABELS["main"], self.main - LABELS["main"] - 4)
+        pack(out, self.labels["main"], self.main - self.labels["main"] - 4)
         return Code(bytes(out))
 
     def _function(self, start: int, end: int) -> None:
         self.lowest = 0
         first: Pointer = (RECORD, 0, 0) if start == 0 and start not in self.program.shape.calls.values() else None
-        self.pointers = [None, first, *[None] * 8, _OWN_FRAME]
+        self.pointers = [None, first, *[None] * 8, OWN_FRAME]
         self._body(start, end)
         self.frames[start] = self.lowest
 
@@ -477,7 +433,8 @@ class Compiler:
                     machine = REGISTERS[register]
                     out += rr(b"\x31", machine, machine, False)
         self.entries[start] = len(out)
-        out += rr(b"\x83", 5, RSP) + b"\x08"
+        if not self.inline:
+            out += rr(b"\x83", 5, RSP) + b"\x08"
         whole = self.reaches_up and len(self.frames) > 1
         size = FRAME_BYTES if whole else -(self.frames[start] // 8 * 8)
         if size >= 16:
@@ -495,7 +452,7 @@ class Compiler:
         at = self.at
         out = self.out
         backward = {target for slot, target in jumps.items() if target <= slot and start <= slot < end}
-        merges: dict[int, list[Pointer]] = {}
+        merges: Merges = {}
         for slot in jumps:
             if start <= slot < end and jumps[slot] not in backward and jumps[slot] > slot:
                 merges.setdefault(jumps[slot], [])
@@ -506,9 +463,9 @@ class Compiler:
                 skip = False
                 continue
             if slot in backward:
-                self._forget()
+                self.forget()
             elif slot in merges:
-                self._merge(merges[slot], alive)
+                self.merge(merges[slot], alive)
             alive = True
             at[slot] = len(out)
             code, dst, src, off, imm = instructions[slot]
@@ -520,114 +477,46 @@ class Compiler:
             elif kind == v.BRANCH:
                 out += x86.compare(code, REGISTERS[dst], REGISTERS[src] if code & b.BPF_X else -1, imm)
                 self._jump(slot, jumps[slot], x86.JUMPS[code & 0xF0])
-                self._branch_pointers(code, dst, imm, jumps[slot], merges)
+                self.after_branch(code, dst, imm, jumps[slot], merges)
             elif kind == v.WIDE:
                 constant = self.program.constants[slot]
                 out += load_constant(REGISTERS[dst], constant)
-                self.pointers[dst] = self._constant_pointer(src, imm, slot)
+                self.pointers[dst] = self.constant(src, imm, slot)
                 skip = True
             elif kind == v.CALL:
                 if src == b.BPF_PSEUDO_CALL:
-                    for register in range(6):
-                        pointer = self.pointers[register]
-                        if pointer is not None and pointer[0] == FRAME:
-                            self._escape()
+                    self.escape_frames(range(6))
                     self._local_call(slot, slot + 1 + imm)
                     self._clear(self.live[slot + 1])
                     self.pointers[0:6] = [None] * 6
                 else:
                     self._helper(slot, imm)
             elif kind == v.EXIT:
-                out += rr(b"\x83", 0, RSP) + b"\x08" + x86.RET
+                out += self._leave(len(out))
                 alive = False
             elif kind in (v.JUMP, v.JUMP_LONG):
                 self._jump(slot, jumps[slot], 0)
-                self._note(merges, jumps[slot], self.pointers)
+                self.note(merges, jumps[slot], self.pointers)
                 alive = False
             elif kind == v.END:
-                pointer = self.pointers[dst]
-                if pointer is not None and pointer[0] == FRAME:
-                    self._escape()
+                self.escape_frames(range(dst, dst + 1))
                 out += x86.swap(code, REGISTERS[dst], imm)
                 self.pointers[dst] = None
             elif kind == v.MAY_GOTO:
                 out += field(b"\x8b", R11, "budget") + field(b"\x3b", R11, "budget_half")
                 self._jump(slot, jumps[slot], 0x8E)
-                self._note(merges, jumps[slot], self.pointers)
+                self.note(merges, jumps[slot], self.pointers)
             elif kind == v.PACKET:
                 self._packet(slot, code, src, imm)
             else:
                 self._call_register(slot, dst)
-
-    # -- what registers point to, where paths meet
-
-    def _forget(self) -> None:
-        for pointer in self.pointers[:10]:
-            if pointer is not None and pointer[0] == FRAME:
-                self._escape()
-        self.pointers = [*[None] * 10, _OWN_FRAME]
-
-    def _note(self, merges: dict[int, list[Pointer]], target: int, pointers: list[Pointer]) -> None:
-        """A path with these pointers goes to a slot further on."""
-        if target not in merges:
-            for pointer in pointers[:10]:
-                if pointer is not None and pointer[0] == FRAME:
-                    self._escape()  # backwards: there the pass forgets
-            return
-        known = merges[target]
-        merges[target] = self._common(known, pointers) if known else list(pointers)
-
-    def _merge(self, known: list[Pointer], alive: bool) -> None:
-        if known:  # else only code that is never reached jumps here
-            self.pointers = self._common(known, self.pointers) if alive else list(known)
-
-    def _common(self, ours: list[Pointer], theirs: list[Pointer]) -> list[Pointer]:
-        if ours == theirs:
-            return list(ours)
-        result: list[Pointer] = []
-        for a, c in zip(ours, theirs, strict=True):
-            if a == c:
-                result.append(a)
-                continue
-            if (a is not None and a[0] == FRAME) or (c is not None and c[0] == FRAME):
-                self._escape()
-            if a is not None and c is not None and {a[0], c[0]} == {VALUE, NOT_NULL} and a[1:] == c[1:]:
-                result.append((VALUE, a[1], a[2]))
-            elif a is not None and c is not None and a[0] == c[0] and a[0] in (FRAME, RECORD):
-                result.append((a[0], SOMEWHERE, 0))
-            else:
-                result.append(None)
-        return result
-
-    def _branch_pointers(
-        self, code: int, dst: int, imm: int, target: int, merges: dict[int, list[Pointer]]
-    ) -> None:
-        """Comparing a looked-up value with NULL tells on one of the two paths that it is none."""
-        pointer = self.pointers[dst]
-        if pointer is None or pointer[0] != VALUE or pointer[1] or imm or code not in (0x15, 0x55):
-            self._note(merges, target, self.pointers)
-            return
-        there = list(self.pointers)
-        found: Pointer = (NOT_NULL, 0, pointer[2])
-        if code == 0x55:  # BPF_JMP | BPF_JNE
-            there[dst] = found
-        self._note(merges, target, there)
-        if code == 0x15:
-            self.pointers[dst] = found
-
-    def _constant_pointer(self, src: int, imm: int, slot: int) -> Pointer:
-        if src == b.BPF_PSEUDO_MAP_IDX:
-            return (MAP, 0, imm)
-        if src == b.BPF_PSEUDO_MAP_IDX_VALUE:
-            return (NOT_NULL, self.instructions[slot + 1].imm, imm)
-        return None
 
     # -- what is out of line
 
     def _finish_checks(self) -> None:
         out = self.out
         pack = struct.Struct("<i").pack_into
-        check = LABELS["check"]
+        check = self.labels["check"]
         for jumps, slot, what, address, back, probe in self.checks:
             here = len(out)
             for end in jumps:
@@ -651,8 +540,8 @@ class Compiler:
             if here is None:
                 here = made[slot, code, how] = len(out)
                 label = "fault_kept" if not code else f"fault_address{code}" if how else f"fault{code}"
-                out += self._slot_to_rdi(slot) + JMP + int32(LABELS[label] - 0)
-                pack(out, len(out) - 4, LABELS[label] - len(out))
+                out += self._slot_to_rdi(slot) + JMP + int32(self.labels[label] - 0)
+                pack(out, len(out) - 4, self.labels[label] - len(out))
             pack(out, end - 4, here - end)
 
 
@@ -673,11 +562,11 @@ def compile_program(core: Core, program: Loaded) -> Code:
     """Compile, and make the functions known that helpers and tail calls may reach."""
     compiler = Compiler(core, program)
     code = compiler.compile()
-    program.code = code.address + compiler.main
+    program.code = 0 if program.loop.inline else code.address + compiler.main
     for slot in program.addressed:
         entry = code.address + compiler.entries[slot]
         token = FUNCTION_TOKEN | program.number << PROGRAM_SHIFT | slot
         core.add_function(token, entry, program.slots_of[slot])
     if not core.state.trampoline:
-        core.state.trampoline = code.address + LABELS["trampoline"]
+        core.state.trampoline = code.address + compiler.labels["trampoline"]
     return code

@@ -10,9 +10,11 @@ from linscope.bpf.instructions import wide_value
 from linscope.bpf.vm import validate as v
 from linscope.bpf.vm.errors import UnavailableError
 from linscope.bpf.vm.maps import VmMap
+from linscope.bpf.vm.runtime import Loop
 from linscope.bpf.vm.state import (
     FAULT_LOG,
     FUNCTION_TOKEN,
+    HELPER_NUMBER,
     HELPERS,
     PROGRAM_SHIFT,
     STACK_BYTES,
@@ -29,6 +31,8 @@ TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
     from linscope.bpf.program import Map, Program
 
+_TAIL_CALL = HELPER_NUMBER["tail_call"]
+_PACKET_HELPERS = {HELPER_NUMBER["skb_load_bytes"]}
 MAX_PROGRAMS = 1024
 MAX_FUNCTIONS = 4096
 MAX_MAPS = 4096
@@ -38,7 +42,7 @@ class Loaded:
     """A program whose maps exist and whose form was checked."""
 
     __slots__ = (
-        "addressed", "code", "constants", "instructions", "maps", "name", "number", "probes", "safe", "shape",
+        "addressed", "code", "constants", "instructions", "loop", "maps", "name", "number", "probes", "safe", "shape",
         "slots_of",
     )  # fmt: skip
 
@@ -62,7 +66,8 @@ class Loaded:
         self.addressed: set[int] = set()  # functions whose address the program takes
         self.constants: dict[int, int] = {}  # slot of a wide load -> its value
         self._resolve(core)
-        self.code = 0  # address of the machine code of its first function
+        self.loop = self._loop()
+        self.code = 0  # address of the machine code that a tail call goes to, 0: none can
 
     def _resolve(self, core: Core) -> None:
         instructions = self.instructions
@@ -79,6 +84,20 @@ class Loaded:
                     name = f"{HELPER_NAMES[imm]} ({imm})" if 0 < imm < len(HELPER_NAMES) else str(imm)
                     raise UnavailableError(f"helper function {name} is not available", slot=slot)
             slot += 1
+
+    def _loop(self) -> Loop:
+        """What the loop over records must do for this program."""
+        kinds = {v.RULES[one.code][0] for one in self.instructions if one.code}
+        helpers = {one.imm for one in self.instructions if one.code == 0x85 and one.src == 0}
+        anything = v.CALL_REGISTER in kinds or _TAIL_CALL in helpers
+        calls = v.CALL in kinds
+        back = any(target <= slot for slot, target in self.shape.jumps.items())
+        return Loop(
+            inline=len(self.shape.functions) == 1 and not anything and self.number == 0,
+            budget=anything or back or len(self.shape.functions) > 1 or v.MAY_GOTO in kinds,
+            calls=anything or calls,
+            packet=anything or v.PACKET in kinds or bool(helpers & _PACKET_HELPERS),
+        )
 
     def _constant(self, slot: int, src: int, imm: int) -> int:
         if src == 0:

@@ -132,6 +132,15 @@ class Machine:
         return self._core.row
 
     @property
+    def seed(self) -> int:
+        """The state of get_prandom_u32, 64 bits; the same seed gives the same numbers."""
+        return int(self._state.random)
+
+    @seed.setter
+    def seed(self, value: int) -> None:
+        self._state.random = value
+
+    @property
     def probe_faults(self) -> int:
         """How many reads of the recorded system's memory could not be answered."""
         return int(self._state.probe_faults)
@@ -203,13 +212,14 @@ class Machine:
         ctypes.memmove(self._record, bytes(record), size)
         address = ctypes.addressof(self._record)
         state = self._state
+        state.packet, state.packet_size = address, size
         if packet is not None:
             if len(packet) > len(self._packet):
                 self._packet = (ctypes.c_char * len(packet))()
             ctypes.memmove(self._packet, packet, len(packet))
             state.packet, state.packet_size = ctypes.addressof(self._packet), len(packet)
         result = ctypes.c_uint64()
-        state.base, state.base_size, state.stride = address, size, 0
+        state.base, state.base_size, state.stride, state.end = address, size, size + 1, address + 1
         state.offsets = state.faults = 0
         state.context_size = state.context_writable = size
         state.packet_follows = packet is None
@@ -232,7 +242,7 @@ class Machine:
         offsets: Buffer | None = None,
         sizes: Buffer | None = None,
         rows: Buffer | None = None,
-        results: bool = True,
+        results: bool | Buffer = True,
         codes: bool = True,
         writable: bool = False,
         interpret: bool = False,
@@ -242,7 +252,9 @@ class Machine:
         records: a buffer; either stride: bytes from one record to the next (size: bytes of each that the program
         sees, stride when None), or offsets (u64) and sizes (u32) of each record in the buffer.  rows: an array of
         96-byte rows (state.ContextRow, numpy.dtype(state.ROW_FIELDS)), one a record: what helpers say about time,
-        process, CPU and stacks; without it, ``row`` holds for all.  writable: programs may write into the records.
+        process, CPU and stacks; without it, ``row`` holds for all.  results: whether r0 of each record is wanted, or a
+        writable buffer (8 bytes a record) to put it into; codes: whether the fault of each is.  writable: programs
+        may write into the records.
         A fault ends one record, never the batch.  Raises MachineError: the buffers do not fit together.
         """
         with contextlib.ExitStack() as stack:
@@ -264,7 +276,9 @@ class Machine:
                     raise MachineError("records need a stride and a size not above it, or offsets and sizes")
                 count = pin.size // stride
                 state.offsets, state.stride, state.context_size = 0, stride, shown
+                state.end = pin.address + count * stride
                 state.context_writable = shown if writable else 0
+            state.packet = state.packet_size = 0
             state.packet_follows = 1
             state.row, state.row_stride = ctypes.addressof(self._core.row), 0
             if rows is not None:
@@ -272,11 +286,17 @@ class Machine:
                 if row_pin.size < count * ctypes.sizeof(ContextRow):
                     raise MachineError(f"{count} records, but rows for {row_pin.size // ctypes.sizeof(ContextRow)}")
                 state.row, state.row_stride = row_pin.address, ctypes.sizeof(ContextRow)
-            made = [bytearray(8 * count if results else 0), bytearray(4 * count if codes else 0)]
-            state.results, state.faults = (stack.enter_context(Pinned(one)).address if one else 0 for one in made)
+            made = (
+                bytearray(8 * count if results else 0) if isinstance(results, bool) else results,
+                bytearray(4 * count if codes else 0),
+            )
+            pins = [stack.enter_context(Pinned(one)) for one in made]
+            if results is not False and (pins[0].size < 8 * count or pins[0].readonly):
+                raise MachineError(f"{count} records need a writable buffer of {8 * count} bytes for their results")
+            state.results, state.faults = (one.address if one.size else 0 for one in pins)
             self._go(count, interpret)
             faults = [self._fault(n) for n in range(min(state.fault_count, FAULT_LOG))]
-            views = memoryview(made[0]).cast("Q"), memoryview(made[1]).cast("I")
+            views = memoryview(made[0]).cast("B").cast("Q"), memoryview(made[1]).cast("I")
             return Batch(count, state.nonzero, state.fault_count, *views, faults)
 
     def _fault(self, number: int) -> FaultRecord:

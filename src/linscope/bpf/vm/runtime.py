@@ -35,6 +35,14 @@ from linscope.bpf.vm.x86 import (
     set_field,
 )
 
+TYPE_CHECKING = False  # typing itself costs a third of a bare start
+if TYPE_CHECKING:
+    from typing import NamedTuple
+
+    Pieces = list[bytes | str | tuple[bytes, str]]
+else:
+    from collections import namedtuple
+
 _LOAD, _STORE, _ADD = b"\x8b", b"\x89", b"\x01"
 _SAVED = (RBX, RBP, R12, R13, R14, R15)
 _CALLER_SAVED = (RAX, RSI, RDX, RCX, R8, R9, R11)
@@ -56,7 +64,7 @@ def call_field(name: str, index: int = 0) -> bytes:
     return rm(b"\xff", 2, R12, OFFSET[name] + 8 * index, False)
 
 
-def _join(pieces: list[bytes | str | tuple[bytes, str]]) -> tuple[bytes, dict[str, int]]:
+def _join(pieces: Pieces) -> tuple[bytes, dict[str, int]]:
     """Bytes with labels (text) and jumps to labels (opcode, label; 32-bit displacements)."""
     out = bytearray()
     labels: dict[str, int] = {}
@@ -77,51 +85,72 @@ def _join(pieces: list[bytes | str | tuple[bytes, str]]) -> tuple[bytes, dict[st
     return bytes(out), labels
 
 
-def _runtime() -> tuple[bytes, dict[str, int]]:
-    loop: list[bytes | str | tuple[bytes, str]] = [
+if TYPE_CHECKING:
+
+    class Loop(NamedTuple):
+        """What the loop over records must do beside calling the program."""
+
+        inline: bool  # the program is one function, which jumps back into the loop at its exit
+        budget: bool  # set the budget anew for each record
+        calls: bool  # helpers are called: rows advance, reservations and tail calls begin at none
+        packet: bool  # the record is the packet
+
+else:
+    Loop = namedtuple("Loop", "inline budget calls packet")
+
+
+def _loop(wanted: Loop) -> Pieces:
+    """(state) as C passes it: run the program over all records."""
+    packet: Pieces = [
+        rm(b"\x83", 7, R12, OFFSET["packet_follows"]) + b"\x00",
+        (b"\x0f\x84", "start"),
+        field(_STORE, RSI, "packet"),
+        field(_STORE, RDX, "packet_size"),
+    ]
+    budget: Pieces = [field(_LOAD, R11, "budget_limit"), field(_STORE, R11, "budget")] if wanted.budget else []
+    calls: Pieces = [set_field("reserved_count", 0), set_field("tail_calls", 0)] if wanted.calls else []
+    rows: Pieces = [field(_LOAD, R11, "row_stride"), field(_ADD, R11, "row")] if wanted.calls else []
+    return [
         *(push(register) for register in _SAVED),
         rr(b"\x83", 5, RSP) + b"\x08",
         move(R12, RDI),
         field(_STORE, RSP, "rsp"),
+        (b"\x4c\x8d\x1d", "ended"),  # lea r11, [rip + ended]
+        field(_STORE, R11, "resume"),
         "next",
-        field(_LOAD, RAX, "index"),
-        field(b"\x3b", RAX, "count"),
-        (b"\x0f\x83", "done"),
+        field(_LOAD, RSI, "base"),
         field(_LOAD, R10, "offsets"),
         rr(b"\x85", R10, R10),
         (b"\x0f\x85", "scattered"),
-        field(_LOAD, RSI, "base"),
+        field(b"\x3b", RSI, "end"),
+        (b"\x0f\x83", "done"),
         field(_LOAD, RDX, "context_size"),
         field(_LOAD, R11, "stride"),
         field(_ADD, R11, "base"),
         "ready",
         field(_STORE, RSI, "context"),
-        field(_LOAD, R11, "packet_follows"),
-        rr(b"\x85", R11, R11),
-        (b"\x0f\x85", "packet"),
+        *(packet if wanted.packet else ()),
         "start",
-        field(_LOAD, R11, "budget_limit"),
-        field(_STORE, R11, "budget"),
-        set_field("reserved_count", 0),
-        set_field("tail_calls", 0),
+        *budget,
+        *calls,
         field(_LOAD, RBP, "stack_top"),
-        (CALL, "main"),
+        (JMP if wanted.inline else CALL, "main"),
         "ended",
-        field(_LOAD, RCX, "index"),
         field(_LOAD, R10, "results"),
         rr(b"\x85", R10, R10),
-        b"\x74\x04",
-        b"\x49\x89\x04\xca",  # mov [r10 + rcx * 8], rax
-        rr(b"\x31", RDX, RDX, False),
-        rr(b"\x85", RAX, RAX),
-        b"\x0f\x95\xc2",  # setne dl
-        field(_ADD, RDX, "nonzero"),
-        rr(b"\x83", 0, RCX) + b"\x01",
-        field(_STORE, RCX, "index"),
-        field(_LOAD, R11, "row_stride"),
-        field(_ADD, R11, "row"),
+        (b"\x0f\x84", "counted"),
+        rm(_STORE, RAX, R10, 0),
+        rm(b"\x83", 0, R12, OFFSET["results"]) + b"\x08",
+        "counted",
+        rr(b"\xf7", 3, RAX),  # neg: carry when it is not 0
+        rm(b"\x83", 2, R12, OFFSET["nonzero"]) + b"\x00",  # adc
+        *rows,
+        rm(b"\x83", 0, R12, OFFSET["index"]) + b"\x01",
         (JMP, "next"),
         "scattered",
+        field(_LOAD, RAX, "index"),
+        field(b"\x3b", RAX, "count"),
+        (b"\x0f\x83", "done"),
         b"\x49\x8b\x34\xc2",  # mov rsi, [r10 + rax * 8]
         field(_LOAD, R11, "sizes"),
         b"\x41\x8b\x14\x83",  # mov edx, [r11 + rax * 4]
@@ -136,10 +165,6 @@ def _runtime() -> tuple[bytes, dict[str, int]]:
         rr(b"\x21", RDX, R11),
         field(_STORE, R11, "context_writable"),
         (JMP, "ready"),
-        "packet",
-        field(_STORE, RSI, "packet"),
-        field(_STORE, RDX, "packet_size"),
-        (JMP, "start"),
         "bad",
         load_constant(RDI, BAD_RECORD_SLOT),
         (JMP, f"fault{e.READ}"),
@@ -147,27 +172,31 @@ def _runtime() -> tuple[bytes, dict[str, int]]:
         rr(b"\x83", 0, RSP) + b"\x08",
         *(pop(register) for register in reversed(_SAVED)),
         RET,
-        # A fault found here, its slot in rdi; then one that a helper has found.
     ]
-    for code in e.FAULTS:
-        loop += [
+
+
+def _rest() -> Pieces:
+    pieces: Pieces = []
+    for code in e.FAULTS:  # a fault found by machine code, its slot in rdi
+        pieces += [
             f"fault{code}",
             set_field("fault", code),
             set_field("fault_address", 0),
             (JMP, "fault_kept"),
         ]
-    loop += [
+    return [
+        *pieces,
         f"fault_address{e.BAD_CALL}",  # of r11
         set_field("fault", e.BAD_CALL),
         field(_STORE, R11, "fault_address"),
-        "fault_kept",
+        "fault_kept",  # one that a helper has set
         field(_STORE, RDI, "fault_slot"),
         "fault_exit",
         field(_LOAD, RSP, "rsp"),
         move(RDI, R12),
         call_field("end_fault"),
         rr(b"\x31", RAX, RAX, False),
-        (JMP, "ended"),
+        rm(b"\xff", 4, R12, OFFSET["resume"], False),
         # address in r11, what in r10, slot in rdi; gives edi: 1 go on, 2 the load gives zero
         "check",
         field(_STORE, RDI, "fault_slot"),
@@ -204,7 +233,14 @@ def _runtime() -> tuple[bytes, dict[str, int]]:
         field(_LOAD, RDI, "fault_slot"),
         (JMP, f"fault{e.DEPTH}"),
     ]
-    return _join(loop)
 
 
-RUNTIME, LABELS = _runtime()  # LABELS["main"]: where the displacement of the program itself goes
+_made: dict[Loop, tuple[bytes, dict[str, int]]] = {}
+
+
+def runtime(wanted: Loop) -> tuple[bytes, dict[str, int]]:
+    """The code and its places by name; "main": where the displacement of the program itself goes."""
+    found = _made.get(wanted)
+    if found is None:
+        found = _made[wanted] = _join([*_loop(wanted), *_rest()])
+    return found

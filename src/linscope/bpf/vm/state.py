@@ -82,7 +82,7 @@ _WORDS = (
     "packet packet_size frame stack_top stack_lowest index count base base_size stride offsets sizes results faults "
     "nonzero fault_count fault_log fault_log_size row row_stride stack_offsets stack_addresses stack_count "
     "boot_offset_ns maps map_count functions function_count programs program_count trampoline random tail_calls "
-    "reserved_count memory memory_count probe_faults regions region_count records_writable packet_follows "
+    "reserved_count memory memory_count probe_faults regions region_count records_writable end resume packet_follows "
     "check end_fault"
 ).split()
 
@@ -124,6 +124,9 @@ class MapHead(ctypes.Structure):
         def __getattr__(self, name: str) -> Any: ...
 
 
+_NO_SITES = (b"\xff" * 8 + bytes(8)) * (2 * SITES)  # nothing is found at the highest address
+
+
 def check_layout() -> bool:
     """Whether the native module was built with this layout."""
     layout: tuple[int, ...] = _core.bpf_layout()
@@ -140,6 +143,5 @@ def new_state(stack: ctypes.Array[ctypes.c_char]) -> State:
     state.stack_top = ctypes.addressof(stack) + STACK_BYTES
     state.stack_lowest = state.stack_top - STACK_BYTES + FRAME_BYTES
     state.frame = state.stack_top
-    for site in state.sites:
-        site[0] = (1 << 64) - 1  # below every address, so that nothing is found
+    ctypes.memmove(state.sites, _NO_SITES, len(_NO_SITES))
     return state
