@@ -11,6 +11,7 @@ import sys
 
 from linscope.commands import COMMANDS
 from linscope.errors import LinscopeError, OutputError, UsageError
+from linscope.tables import Group
 from linscope.version import VERSION
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
@@ -88,7 +89,15 @@ def _run(arguments: list[str]) -> int:
         return 0
     if name.startswith("-"):
         raise UsageError(f"no such option: {name}", next_step="linscope --help")
-    command: Command = COMMANDS[name]
+    found: Command | Group = COMMANDS[name]
+    command: Command
+    if isinstance(found, Group):
+        if not rest or rest[0] in ("-h", "--help", "help"):
+            sys.stdout.write(_group_help(name, found))
+            return 0 if rest else UsageError.exit_code
+        name, command, rest = f"{name} {rest[0]}", found[rest[0]], rest[1:]
+    else:
+        command = found
     parsed = _parse(name, command, rest)
     result = command.run(parsed)
     if result is None or isinstance(result, int):
@@ -108,6 +117,24 @@ def _help() -> str:
         "",
         "  linscope flame -o flame.html -- python3 app.py    see where its time goes",
         "  linscope COMMAND --help                           arguments and examples",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _group_help(name: str, group: Group) -> str:
+    width = max(len(one) for one in group)
+    lines = [
+        f"usage: linscope {name} SUBCOMMAND [ARGUMENTS]",
+        "",
+        f"{group.summary}",
+        "",
+        *(f"  {one:<{width}}  {entry.summary}" for one, entry in group.entries.items()),
+        "",
+        "examples:",
+        *(f"  {example}" for example in group.examples),
+        "",
+        f"linscope {name} SUBCOMMAND --help: its arguments",
         "",
     ]
     return "\n".join(lines)

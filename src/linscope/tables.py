@@ -61,3 +61,13 @@ class Table:
                 f"the {self.kind} {name!r} needs the Python package {error.name}",
                 next_step=f"pip install 'linscope[{entry.extra}]'",
             ) from error
+
+
+class Group(Table):
+    """A command that is a table of subcommands: ``linscope bpf dis``."""
+
+    def __init__(self, summary: str, examples: tuple[str, ...], entries: Mapping[str, Entry]) -> None:
+        """summary, examples: as a command has them (linscope.contracts.Command)."""
+        super().__init__("subcommand", entries)
+        self.summary = summary
+        self.examples = examples

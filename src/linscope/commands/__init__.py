@@ -19,6 +19,7 @@ COMMANDS = Table(
         "hist": Entry("linscope.commands.hist:HIST", "histograms that the kernel itself counts, as tables with bars"),
         "probe": Entry("linscope.commands.probe:PROBE", "events of your own: kernel functions, programs, USDT probes"),
         "dyndbg": Entry("linscope.commands.dyndbg:DYNDBG", "the kernel's debug prints: list, switch, follow"),
+        "bpf": Entry("linscope.commands.bpf:BPF", "eBPF: assemble, read, verify and run programs; BTF; what is loaded"),
         "lab": Entry("linscope.commands.lab:LAB", "run a command in a disposable kernel with this machine's files"),
         "doctor": Entry("linscope.commands.doctor:DOCTOR", "what this machine allows, and what to change; --clean"),
     },
