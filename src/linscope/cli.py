@@ -9,7 +9,7 @@ import gc
 import os
 import sys
 
-from linscope.commands import COMMANDS
+from linscope.commands import COMMANDS, find_command
 from linscope.errors import LinscopeError, OutputError, UsageError
 from linscope.tables import Group
 from linscope.version import VERSION
@@ -80,24 +80,21 @@ def run(arguments: Sequence[str]) -> int:
 def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         if len(arguments) > 1 and arguments[0] == "help":
-            return _run([arguments[1], "--help"])
+            return _run([*arguments[1:], "--help"])
         sys.stdout.write(_help())
         return 0 if arguments else UsageError.exit_code
-    name, rest = arguments[0], arguments[1:]
+    name = arguments[0]
     if name in ("-V", "--version", "version"):
         print(f"linscope {VERSION}")
         return 0
     if name.startswith("-"):
         raise UsageError(f"no such option: {name}", next_step="linscope --help")
-    found: Command | Group = COMMANDS[name]
-    command: Command
-    if isinstance(found, Group):
-        if not rest or rest[0] in ("-h", "--help", "help"):
-            sys.stdout.write(_group_help(name, found))
-            return 0 if rest else UsageError.exit_code
-        name, command, rest = f"{name} {rest[0]}", found[rest[0]], rest[1:]
-    else:
-        command = found
+    name, command, rest = find_command(arguments)
+    if isinstance(command, Group):
+        if rest and rest[0] not in ("-h", "--help"):
+            raise UsageError(f"no such option: {rest[0]}", next_step=f"linscope {name} --help")
+        sys.stdout.write(_group_help(name, command))
+        return 0 if rest else UsageError.exit_code
     parsed = _parse(name, command, rest)
     result = command.run(parsed)
     if result is None or isinstance(result, int):

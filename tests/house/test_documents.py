@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from linscope import cli
-from linscope.commands import COMMANDS
+from linscope.commands import COMMANDS, find_command, iter_commands
 from linscope.errors import LinscopeError
+from linscope.tables import Group
 from linscope.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,8 +35,9 @@ def documented() -> list[tuple[str, str]]:
 
 def examples() -> list[tuple[str, str]]:
     found = []
-    for name in COMMANDS:
-        for example in COMMANDS[name].examples:
+    groups = [(name, COMMANDS[name]) for name in COMMANDS if isinstance(COMMANDS[name], Group)]
+    for name, command in [*iter_commands(), *groups]:
+        for example in command.examples:
             part = next(p for p in example.split("|") if "linscope" in p)
             found.append((name, part.strip().removeprefix("linscope ")))
     return found
@@ -43,9 +45,12 @@ def examples() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("page", "words"), documented() + examples())
 def test_a_documented_command_parses(page: str, words: str) -> None:
-    name, *rest = shlex.split(words.replace("...", ""))
     try:
-        cli._parse(name, COMMANDS[name], rest)
+        name, command, rest = find_command(shlex.split(words.replace("...", "")))
+        if isinstance(command, Group):
+            assert rest == ["--help"], f"{page}: linscope {words} says no subcommand"
+        else:
+            cli._parse(name, command, rest)
     except SystemExit as end:  # --help and --version
         assert end.code == 0
     except LinscopeError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from linscope.commands import COMMANDS
+from linscope.commands import COMMANDS, iter_commands
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = (
@@ -70,9 +70,9 @@ def test_recording_trace_events_loads_no_numpy(tmp_path: Path) -> None:
     assert not loaded & {"numpy", "pyarrow", "zstandard", "symbolic", "subprocess", "dataclasses", "pathlib", "shutil"}
 
 
-@pytest.mark.parametrize("name", [None, *COMMANDS])
+@pytest.mark.parametrize("name", [None, *COMMANDS, *(name for name, _ in iter_commands() if " " in name)])
 def test_help_fits_80_columns_and_shows_examples(name: str | None) -> None:
-    words = [sys.executable, "-m", "linscope", *([name] if name else []), "--help"]
+    words = [sys.executable, "-m", "linscope", *(name.split() if name else []), "--help"]
     done = run(*words)
     assert done.returncode == 0, done.stderr
     too_long = [line for line in done.stdout.splitlines() if len(line) > 80]

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from linscope.commands import COMMANDS
+from linscope.commands import COMMANDS, iter_commands
+from linscope.commands.bpf import BPF
 from linscope.errors import UnknownNameError
 from linscope.formats import FORMATS
 from linscope.tables import Table
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "linscope"
-TABLES = {"commands": COMMANDS, "formats": FORMATS}
+TABLES = {"commands": COMMANDS, "commands.bpf": BPF, "formats": FORMATS}
 
 
 def modules_of(table: Table) -> set[str]:
@@ -34,15 +35,14 @@ def test_every_file_has_its_line(folder: str) -> None:
     }
     found = {
         path.stem
-        for path in (SOURCE / folder).iterdir()
+        for path in SOURCE.joinpath(*folder.split(".")).iterdir()
         if not path.name.startswith("_") and (path.suffix == ".py" or (path / "__init__.py").exists())
     }
     assert found == listed
 
 
 def test_commands_keep_the_contract() -> None:
-    for name in COMMANDS:
-        command = COMMANDS[name]
+    for name, command in iter_commands():
         assert len(command.examples) >= 2, name
         assert all(f"linscope {name}" in example for example in command.examples), name
         assert isinstance(command.formats, bool) and isinstance(command.splits, bool)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from linscope.tables import Entry, Table
+from linscope.tables import Entry, Group, Table
+
+TYPE_CHECKING = False  # typing itself costs a third of a bare start
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from linscope.contracts import Command
 
 COMMANDS = Table(
     "command",
@@ -24,3 +30,25 @@ COMMANDS = Table(
         "doctor": Entry("linscope.commands.doctor:DOCTOR", "what this machine allows, and what to change; --clean"),
     },
 )
+
+
+def find_command(words: Sequence[str]) -> tuple[str, Command | Group, list[str]]:
+    """The command that a line begins with: its full name ("bpf dis"), itself, the words behind.
+
+    A group comes back as itself when no subcommand follows, or an option.  Raises UnknownNameError.
+    """
+    name, rest = words[0], list(words[1:])
+    found: Command | Group = COMMANDS[name]
+    if isinstance(found, Group) and rest and not rest[0].startswith("-"):
+        return f"{name} {rest[0]}", found[rest[0]], rest[1:]
+    return name, found, rest
+
+
+def iter_commands() -> Iterator[tuple[str, Command]]:
+    """(full name, command) of all, those of groups one by one."""
+    for name in COMMANDS:
+        found: Command | Group = COMMANDS[name]
+        if isinstance(found, Group):
+            yield from ((f"{name} {one}", found[one]) for one in found)
+        else:
+            yield name, found
