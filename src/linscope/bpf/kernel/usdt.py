@@ -32,9 +32,10 @@ _REGISTERS = (
     "rcx ecx cx cl", "rdx edx dx dl", "rsi esi si sil", "rdi edi di dil", "", "rip eip ip", "", "", "rsp esp sp spl",
 )  # fmt: skip
 _OFFSETS = {name: 8 * place for place, names in enumerate(_REGISTERS) for name in names.split()}
+_NUMBER = r"(?P<value>-?(?:0x[0-9a-fA-F]+|\d+))"
 _SHAPES = (
-    (_CONSTANT, re.compile(r"\$(?P<value>-?\w+)")),
-    (_MEMORY, re.compile(r"(?P<value>-?\w+)?\(%(?P<register>\w+)\)")),
+    (_CONSTANT, re.compile(rf"\${_NUMBER}")),
+    (_MEMORY, re.compile(rf"{_NUMBER}?\(%(?P<register>\w+)\)")),
     (_REGISTER, re.compile(r"%(?P<register>\w+)")),
 )
 
