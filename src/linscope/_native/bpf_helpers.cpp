@@ -11,6 +11,7 @@ namespace linscope::bpf {
 namespace {
 
 constexpr uint64_t kMaxLoops = 8u << 20, kJiffyNs = 4000000; // HZ=250
+constexpr uint64_t kBytesPerSlot = 16; // of memory that a helper goes through
 constexpr uint64_t kArrayOfMapsType = 12, kHashOfMapsType = 13, kProgArrayType = 3, kRingbufType = 27, kPerfType = 4;
 constexpr uint32_t kBusyBit = 1u << 31, kDiscardBit = 1u << 30, kMaxTailCalls = 33;
 constexpr uint64_t kCurrentCpu = 0xFFFFFFFF, kUserStack = 1 << 8;
@@ -24,17 +25,19 @@ uint64_t fault(Vm *vm, Fault code, uint64_t address) {
     return 0;
 }
 
-bool readable(Vm *vm, uint64_t address, uint64_t size) {
-    if (address - (vm->frame - kFrameBytes) <= kFrameBytes - size && size <= kFrameBytes) return true;
-    if (size == 0 || reachable(vm, address, size, false, nullptr)) return true;
-    return fault(vm, kRead, address);
+bool spend(Vm *vm, uint64_t slots) {
+    vm->budget -= static_cast<int64_t>(slots);
+    return vm->budget >= 0 || fault(vm, kBudget, 0);
 }
 
-bool writable(Vm *vm, uint64_t address, uint64_t size) {
-    if (address - (vm->frame - kFrameBytes) <= kFrameBytes - size && size <= kFrameBytes) return true;
-    if (size == 0 || reachable(vm, address, size, true, nullptr)) return true;
-    return fault(vm, kWrite, address);
+bool usable(Vm *vm, uint64_t address, uint64_t size, bool write) {
+    if (size <= kFrameBytes && address - (vm->frame - kFrameBytes) <= kFrameBytes - size) return true;
+    if (size == 0) return true;
+    if (!reachable(vm, address, size, write, nullptr)) return fault(vm, write ? kWrite : kRead, address);
+    return size <= kFrameBytes || spend(vm, size / kBytesPerSlot); // what takes long costs budget
 }
+bool readable(Vm *vm, uint64_t address, uint64_t size) { return usable(vm, address, size, false); }
+bool writable(Vm *vm, uint64_t address, uint64_t size) { return usable(vm, address, size, true); }
 
 Map *map_of(Vm *vm, uint64_t address) {
     for (uint64_t i = 0; i < vm->map_count; i++) {
@@ -52,11 +55,6 @@ const Function *function_of(Vm *vm, uint64_t token) {
     }
     fault(vm, kBadCall, token);
     return nullptr;
-}
-
-bool spend(Vm *vm, uint64_t slots) {
-    vm->budget -= static_cast<int64_t>(slots);
-    return vm->budget >= 0 || fault(vm, kBudget, 0);
 }
 
 const Region *reservation(Vm *vm, uint64_t address) {
@@ -92,8 +90,7 @@ HELPER(map_update_elem) {
         is_ring(map)) {
         return fault(vm, kArgument, r1); // only user space fills these
     }
-    int64_t cpu = vm->row->cpu < map->cpus ? static_cast<int64_t>(vm->row->cpu) : 0;
-    return static_cast<uint64_t>(map->update(pointer<uint8_t>(r2), pointer<uint8_t>(r3), r4, cpu));
+    return static_cast<uint64_t>(map->update(pointer<uint8_t>(r2), pointer<uint8_t>(r3), r4, vm->row->cpu));
 }
 
 HELPER(map_delete_elem) {

@@ -205,8 +205,7 @@ uint8_t *Map::longest(const uint8_t *key, uint64_t cpu) {
 }
 
 uint8_t *Map::lookup(const uint8_t *key, uint64_t cpu) {
-    if (!per_cpu()) cpu = 0;
-    if (cpu >= cpus) return nullptr;
+    if (cpu >= cpus) cpu = 0; // no per-CPU map, or a CPU that the recording was not said to have
     if (hashed()) {
         if (type == kLpmTrie) return longest(key, cpu);
         uint32_t bucket, slot = find(key, bucket);
@@ -371,7 +370,7 @@ int64_t Map::stack_id(const uint64_t *addresses, uint64_t n, uint64_t how) {
 }
 
 bool Map::next(uint64_t &cursor, uint8_t *&key, uint8_t *&value, uint64_t cpu) {
-    if (!per_cpu() || cpu >= cpus) cpu = 0;
+    if (cpu >= cpus) cpu = 0;
     uint64_t end = hashed() ? top_ : type == kStackTrace ? live_pool_.size : max_entries;
     if (is_ring(type) || type == kQueue || type == kStack || type == kBloomFilter) end = 0;
     while (cursor < end) {

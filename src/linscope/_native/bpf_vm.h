@@ -61,7 +61,7 @@ struct Vm {
     uint64_t memory_count, probe_faults;
     const Region *regions;
     uint64_t region_count, records_writable; // all bits or none
-    uint64_t end, resume, packet_follows; // end of records at a stride; where machine code goes on after a fault
+    uint64_t end, resume, packet_follows, least_size; // end of records at a stride; where machine code goes on after a fault
     uint64_t (*check)(Vm *, uint64_t, uint64_t);
     void (*end_fault)(Vm *);
     Region reservations[kReservations];

@@ -43,7 +43,7 @@ def new_machine(program: Program) -> Machine:
 
 
 def compare(seed: int) -> str:
-    """"r0", "fault" for the seed's program; raises AssertionError with the program when the machines differ."""
+    """How the seed's program ended: "r0" or "fault".  Raises AssertionError with its text: the machines differ."""
     random = Random(seed)
     program = random_program(random)
     machine = new_machine(program)

@@ -1,4 +1,4 @@
-"""Random programs that look like programs: they compute, touch frame, record and maps, branch, loop, call, and fault."""
+"""Random programs that look like programs: they compute, touch memory and maps, branch, loop, call, and fault."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ class Writer:
                 if targets:
                     self.out[slot] = one._replace(off=random.choice(targets) - slot - 1)
         if random.random() < 0.1:
-            self.out[-1:] = [Instruction(b.BPF_JMP32 | b.BPF_JA, 0, 0, 0, 0), Instruction(b.BPF_JMP | b.BPF_EXIT, 0, 0, 0, 0)]
+            self.out[-1:] = [Instruction(b.BPF_JMP32 | b.BPF_JA, 0, 0, 0, 0), self.out[-1]]
 
     def program(self) -> Program:
         """The whole: the record's address is kept in r6, some registers hold numbers."""

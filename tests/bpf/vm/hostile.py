@@ -21,8 +21,11 @@ from linscope.bpf.vm import validate as v
 from linscope.bpf.vm.errors import MachineError
 
 CODES = sorted(v.RULES)
-HELPERS = tuple(range(1, 12)) + (14, 15, 16, 25, 27, 35, 45, 67, 87, 88, 89, 112, 113, 114, 115, 118, 125, 130, 131, 132,
-                                 133, 134, 160, 164, 165, 177, 181, 182)  # fmt: skip
+HELPERS = (
+    *range(1, 12), 14, 15, 16, 25, 27, 35, 45, 67, 87, 88, 89, 112, 113, 114, 115, 118, 125, 130, 131, 132, 133, 134,
+    160, 164, 165, 177, 181, 182,
+)  # fmt: skip
+OFFSETS = (0, -8, 8, 16, -512, 512, -32768, 32767)
 
 
 def formed(random: Random, length: int) -> list[Instruction]:
@@ -33,26 +36,27 @@ def formed(random: Random, length: int) -> list[Instruction]:
         kind, flags = v.RULES[code]
         dst = 0 if flags & v.NO_DST else random.randrange(10 if flags & v.WRITES_DST else 11)
         src = 0 if flags & v.NO_SRC else random.randrange(11)
-        off = 0 if flags & v.NO_OFF else random.choice((0, -8, 8, 16, -512, 512, -32768, 32767, random.randrange(-600, 600)))
+        off = 0 if flags & v.NO_OFF else random.choice((*OFFSETS, random.randrange(-600, 600)))
         imm = 0 if flags & v.NO_IMM else random.choice(INTERESTING)
         if kind == v.WIDE:
             src = random.choice((0, 0, 0, b.BPF_PSEUDO_MAP_IDX, b.BPF_PSEUDO_MAP_IDX_VALUE))
             out += wide(dst, random.randrange(7) if src else random.getrandbits(64), src)
             continue
         if kind in (v.BRANCH, v.JUMP, v.MAY_GOTO):
-            off = random.randrange(-min(len(out), 20) - 1, 12)
+            off = random.randrange(-min(len(out), 20) - 1, min(12, max(length - len(out), 1)))
         elif kind == v.JUMP_LONG:
-            imm = random.randrange(-min(len(out), 20) - 1, 12)
+            imm = random.randrange(-min(len(out), 20) - 1, min(12, max(length - len(out), 1)))
         elif kind == v.END:
             imm = random.choice((16, 32, 64))
         elif kind == v.ATOMIC:
             imm, src = random.choice(sorted(v._ATOMICS)), random.randrange(10)
         elif kind == v.CALL:
             src, off, imm = 0, 0, random.choice(HELPERS)
-            if random.random() < 0.3:
+            if random.random() < 0.1:
                 src, imm = 1, random.randrange(-len(out) - 1, 30)
         elif kind == v.ALU:
-            off = random.choice((0, 0, 0, 1, 8, 16, 32)) if not flags & v.NO_OFF else 0
+            allowed = (0, 0, 8, 16) if code & 0xF0 == b.BPF_MOV else (0, 1)
+            off = random.choice(allowed) if not flags & v.NO_OFF else 0
         elif kind == v.CALL_REGISTER:
             if random.random() < 0.8:
                 continue

@@ -17,6 +17,7 @@ from linscope.bpf.vm import errors as e
 from linscope.bpf.vm import state
 from linscope.bpf.vm.errors import Fault, InvalidProgram, MachineError, UnavailableError
 from linscope.bpf.vm.machine import Machine
+from linscope.bpf.vm.rows import make_rows
 
 M64 = (1 << 64) - 1
 both = pytest.mark.parametrize("interpret", [True, False], ids=["interpreter", "jit"])
@@ -312,6 +313,115 @@ def test_records_of_a_batch_are_read_only_unless_asked(interpret: bool) -> None:
         made.run_batch(data)
     with pytest.raises(MachineError, match="writable buffer"):
         made.run_batch(data, stride=1, results=bytearray(8))
+
+
+def test_rows_from_columns() -> None:
+    rows = make_rows(3, pid=[1, 2, 3], tid=np.array([11, -1, 13], "i4"), uid=1000, gid=5, cpu=[0, 1, 0], comm=b"sh")
+    assert rows["pid_tgid"].tolist() == [1 << 32 | 11, 2 << 32 | 0xFFFFFFFF, 3 << 32 | 13]
+    assert rows["uid_gid"].tolist() == [5 << 32 | 1000] * 3
+    assert rows["kernel_stack"].tolist() == [state.NO_STACK] * 3
+    batch = machine("call bpf_get_current_pid_tgid\nr0 >>= 32\nexit").run_batch(bytes(3), stride=1, rows=rows)
+    assert list(batch.results) == [1, 2, 3]
+    with pytest.raises(MachineError, match="no column 'pit'"):
+        make_rows(1, pit=[1])
+
+
+@both
+def test_per_cpu_values_are_of_the_records_cpu(interpret: bool) -> None:
+    made = machine("""
+        .map counts percpu_array 4 8 1
+        *(u32 *)(r10 -4) = 0
+        r1 = map[counts]
+        r2 = r10
+        r2 += -4
+        call bpf_map_lookup_elem
+        if r0 == 0 goto end
+        r1 = 1
+        lock *(u64 *)(r0 +0) += r1
+    end:
+        exit
+    """, cpus=3)
+    made.run_batch(bytes(6), stride=1, rows=make_rows(6, cpu=[0, 2, 2, 1, 2, 77]), interpret=interpret)
+    assert struct.unpack("<3Q", made.maps["counts"].lookup(bytes(4)) or b"") == (2, 1, 3)
+
+
+@both
+def test_long_work_in_helpers_costs_budget(interpret: bool) -> None:
+    text = """
+        .map big array 4 1048576 1
+        r1 = map[big][0]+0
+        r2 = 1048576
+        r3 = 0
+        call bpf_probe_read_kernel
+        exit
+    """
+    assert machine(text, budget=65536).run(interpret=interpret) == -14 & M64
+    ended = fault(text, b"", interpret, budget=65535)
+    assert (ended.code, ended.slot) == (e.BUDGET, 4)
+
+
+@both
+def test_a_fault_names_the_program_it_happened_in(interpret: bool) -> None:
+    caller = assemble_program("""
+        .name outer
+        .map programs prog_array 4 4 4
+        r6 = r1
+        r7 = *(u8 *)(r1 +0)
+        call local f
+        r0 = *(u8 *)(r7 +0)
+        exit
+    f:  r2 = map[programs]
+        r3 = 0
+        r1 = r6
+        call bpf_tail_call
+        r0 = 1
+        exit
+    """)
+    made = Machine(caller)
+    made.set_program("programs", 0, assemble_program(".name inner\nr0 = *(u8 *)(r1 +1)\nexit"))
+    for record, where in ((b"\0\0", "outer: instruction 3"), (b"\0", "inner: instruction 0")):
+        with pytest.raises(Fault) as caught:
+            made.run(record, interpret=interpret)
+        assert caught.value.where == where
+
+
+@both
+def test_text_to_numbers_and_back(interpret: bool) -> None:
+    made = machine("""
+        r6 = r1
+        r2 = 8
+        r3 = 0
+        r4 = r10
+        r4 += -8
+        call bpf_strtol
+        r7 = r0
+        r1 = r6
+        r2 = 8
+        r3 = 0x6800 ll
+        *(u64 *)(r10 -24) = r3
+        *(u64 *)(r10 -16) = 0x642520
+        r3 = r10
+        r3 += -16
+        r4 = r10
+        r4 += -8
+        r5 = 8
+        call bpf_snprintf
+        r0 <<= 32
+        r0 |= r7
+        exit
+    """)
+    record = bytearray(b"-0x1fz\0\0")
+    assert made.run(record, interpret=interpret) == 5 << 32 | 5  # " -31" and its zero byte; 5 characters read
+    assert record[:5] == b" -31\0"
+
+
+@both
+def test_strncmp(interpret: bool) -> None:
+    text = "r3 = r1\nr3 += 4\nr2 = 4\ncall bpf_strncmp\nexit"
+    assert result(text, b"abc\0abc\0", interpret) == 0
+    assert result(text, b"abc\0abd\0", interpret) == M64
+    assert result(text, b"abd\0abc\0", interpret) == 1
+    assert fault(text, b"abcdabc", interpret).code == e.READ
 
 
 def test_a_batch_may_see_less_than_its_stride() -> None:

@@ -25,7 +25,9 @@ def native(type_: int, key: int, value: int, entries: int, cpus: int = 1) -> _co
 
 
 def random_key(random: Random, size: int) -> bytes:
-    return random.randrange(24).to_bytes(1, "little") * size if random.random() < 0.5 else bytes([random.randrange(12)]) + bytes(size - 1)
+    if random.random() < 0.5:
+        return random.randrange(24).to_bytes(1, "little") * size
+    return bytes([random.randrange(12)]) + bytes(size - 1)
 
 
 def lpm_key(random: Random) -> bytes:

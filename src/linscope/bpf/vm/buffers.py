@@ -46,8 +46,12 @@ class Pinned:
         self.size = self._view.len
         self.readonly = bool(self._view.readonly)
 
+    def close(self) -> None:
+        """Let go of it; closing twice does nothing."""
+        _release(ctypes.byref(self._view))
+
     def __enter__(self) -> Pinned:
         return self
 
     def __exit__(self, *_: object) -> None:
-        _release(ctypes.byref(self._view))
+        self.close()

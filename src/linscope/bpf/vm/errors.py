@@ -3,6 +3,7 @@
 MachineError           a program cannot be run, or was ended
 |-- InvalidProgram     refused before it runs: one instruction breaks a rule of the instruction set
 |-- UnavailableError   it asks for something that a recording does not have (a helper, a kernel function, a map type)
+|   `-- NoExecutableMemory   the system allows no new machine code
 `-- Fault              ended while it ran: the record, the instruction and the address
 """
 
@@ -39,6 +40,10 @@ class InvalidProgram(MachineError):
 
 class UnavailableError(MachineError):
     """The program asks for something that only a running kernel has."""
+
+
+class NoExecutableMemory(UnavailableError):
+    """The system allows no new machine code (SELinux, seccomp)."""
 
 
 class Fault(MachineError):

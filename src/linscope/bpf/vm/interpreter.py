@@ -244,6 +244,7 @@ class Interpreter:
                     kept = r[6:10]
                     r[0] = self._function(program, called, r, frame - FRAME_BYTES)
                     r[6:11] = [*kept, frame]
+                    self.program_number = program.number  # the function may have ended in a tail call
                 elif imm == _TAIL_CALL:
                     next_program = self._tail_call(r[2], r[3], slot)
                     if next_program is not None:
@@ -283,7 +284,9 @@ class Interpreter:
         if frame - FRAME_BYTES < self.state.stack_lowest:
             raise e.Fault(e.DEPTH, slot=slot)
         registers = [0, *arguments, *[0] * (10 - len(arguments))]
-        return self._function(program, called, registers, frame - FRAME_BYTES)
+        result = self._function(program, called, registers, frame - FRAME_BYTES)
+        self.program_number = program.number
+        return result
 
     def _loop(self, program: Loaded, r: list[int], frame: int, slot: int) -> int:
         if self._function_at(program, r[1]) < 0:

@@ -17,7 +17,7 @@ from linscope.abi import bpf as b
 from linscope.bpf.vm import errors as e
 from linscope.bpf.vm import validate as v
 from linscope.bpf.vm import x86
-from linscope.bpf.vm.errors import UnavailableError
+from linscope.bpf.vm.errors import NoExecutableMemory
 from linscope.bpf.vm.liveness import live_registers
 from linscope.bpf.vm.pointers import FRAME, MAP, NOT_NULL, OWN_FRAME, RECORD, SOMEWHERE, VALUE, Pointers
 from linscope.bpf.vm.runtime import call_field, pop, push, runtime
@@ -87,13 +87,13 @@ class Code:
     """Machine code in memory of its own, which nobody can write any more."""
 
     def __init__(self, code: bytes) -> None:
-        """Raises UnavailableError: the system allows no new executable memory."""
+        """Raises NoExecutableMemory."""
         size = -(-len(code) // _PAGE) * _PAGE
         self._memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ | mmap.PROT_WRITE)
         self._memory[: len(code)] = code
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         if _mprotect(self.address, size, mmap.PROT_READ | mmap.PROT_EXEC):
-            raise UnavailableError("machine code cannot be made executable", next_step="Machine(..., jit=False)")
+            raise NoExecutableMemory("machine code cannot be made executable", next_step="Machine(..., jit=False)")
 
 
 class Compiler(Pointers):
@@ -166,8 +166,8 @@ class Compiler(Pointers):
             if place + size > 0:
                 self.reaches_up = True
         probe = not write and slot in self.program.probes
-        if slot in self.program.safe and not probe:
-            return at
+        if slot in self.program.safe and not probe and (not write or kind in (VALUE, NOT_NULL)):
+            return at  # a record may be read-only memory, so what may be a write to it is always checked
         if kind == RECORD and offset != SOMEWHERE and 0 <= place < 1 << 30 and not probe:
             name = "context_writable" if write else "context_size"
             out += rm(b"\x81", 7, R12, OFFSET[name]) + int32(place + size)

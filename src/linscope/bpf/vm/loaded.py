@@ -46,9 +46,7 @@ class Loaded:
         "slots_of",
     )  # fmt: skip
 
-    def __init__(
-        self, core: Core, program: Program, number: int, safe: frozenset[int], probes: frozenset[int]
-    ) -> None:
+    def __init__(self, core: Core, program: Program, number: int, safe: frozenset[int], probes: frozenset[int]) -> None:
         """number: its place in core.programs; safe: slots whose accesses are proved; probes: loads that give 0.
 
         Raises InvalidProgram, UnavailableError.
@@ -94,7 +92,7 @@ class Loaded:
         back = any(target <= slot for slot, target in self.shape.jumps.items())
         return Loop(
             inline=len(self.shape.functions) == 1 and not anything and self.number == 0,
-            budget=anything or back or len(self.shape.functions) > 1 or v.MAY_GOTO in kinds,
+            budget=anything or calls or back or v.MAY_GOTO in kinds,
             calls=anything or calls,
             packet=anything or v.PACKET in kinds or bool(helpers & _PACKET_HELPERS),
         )
@@ -139,7 +137,8 @@ class Core:
         self._functions = (FunctionEntry * MAX_FUNCTIONS)()
         self._programs = (FunctionEntry * MAX_PROGRAMS)()
         self.fault_log = (FaultEntry * FAULT_LOG)()
-        self._kept: list[object] = []  # memory that the state points into
+        self._regions = (Region * 0)()
+        self._memory = (KnownMemory * 0)()
         state = self.state
         state.maps = ctypes.addressof(self._map_table)
         state.functions = ctypes.addressof(self._functions)
@@ -185,13 +184,11 @@ class Core:
     def set_regions(self, regions: list[Region]) -> None:
         """More memory of this process that programs may touch."""
         self.regions = regions
-        table = (Region * max(len(regions), 1))(*regions)
-        self._kept.append(table)
+        table = self._regions = (Region * max(len(regions), 1))(*regions)
         self.state.regions, self.state.region_count = ctypes.addressof(table), len(regions)
 
     def set_memory(self, ranges: list[KnownMemory]) -> None:
         """What is known of the recorded system's memory, for probe_read."""
         self.memory = ranges
-        table = (KnownMemory * max(len(ranges), 1))(*ranges)
-        self._kept.append(table)
+        table = self._memory = (KnownMemory * max(len(ranges), 1))(*ranges)
         self.state.memory, self.state.memory_count = ctypes.addressof(table), len(ranges)

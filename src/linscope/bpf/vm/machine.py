@@ -8,7 +8,7 @@ import os
 
 from linscope.bpf.vm import errors as e
 from linscope.bpf.vm.buffers import Pinned
-from linscope.bpf.vm.errors import Fault, MachineError, UnavailableError
+from linscope.bpf.vm.errors import Fault, MachineError, NoExecutableMemory, UnavailableError
 from linscope.bpf.vm.helpers import Output, Reader, TextHelpers, native_pointer
 from linscope.bpf.vm.interpreter import Interpreter
 from linscope.bpf.vm.loaded import Core, Loaded
@@ -76,16 +76,19 @@ class Machine:
         cpus: int = 1,
         seed: int = 0,
         safe: Iterable[int] = (),
+        safe_size: int = 0,
         probes: Iterable[int] = (),
         helpers: Mapping[int, Helper] | None = None,
         ring_bytes: int | None = None,
     ) -> None:
-        """jit: machine code where the processor is x86-64; budget: slots a record before it is ended.
+        """jit: machine code where the processor is x86-64 and the system allows it (``jitted`` tells).
 
-        cpus: of the recording, for per-CPU maps; seed: of get_prandom_u32; safe: slots whose memory access is proved
-        (by the verifier, for records at least as long as it assumed): the JIT leaves their check out; probes: loads
-        that give 0 where nothing is known to be (through pointers into the recorded kernel); helpers: more helper
-        functions by number; ring_bytes: room in ring buffers instead of what the program asks for.
+        budget: slots a record may take before it is ended (vm/interpreter.py says how they are counted); cpus: of the
+        recording, for per-CPU maps (a record of a CPU beyond counts for CPU 0); seed: of get_prandom_u32; safe: slots
+        whose memory access the verifier has proved: the JIT leaves the check of these loads out; safe_size: bytes of a
+        record that the proof relies on, shorter ones are not run; probes: loads that give 0 where nothing is known to
+        be (through pointers into the recorded kernel); helpers: more helper functions by number; ring_bytes: room in
+        ring buffers instead of what the program asks for.
         Raises InvalidProgram: the form of the program; UnavailableError: a helper or map that is not available here.
         """
         self._core = Core(cpus, ring_bytes)
@@ -93,6 +96,7 @@ class Machine:
         self._state.budget_limit = budget
         self._state.budget_half = budget // 2
         self._state.random = seed
+        self._state.least_size = safe_size
         self._interpreter = Interpreter(self._core)
         self.output = Output()
         reader = Reader(self._core, self._interpreter)
@@ -108,7 +112,8 @@ class Machine:
         self._record = (ctypes.c_char * 4096)()
         self._packet = (ctypes.c_char * 1)()
         self._running = False
-        self._kept: list[object] = []
+        self._stacks: tuple[Pinned, ...] = ()
+        self._memory: tuple[Pinned, ...] = ()
         self._program = self._load(program, frozenset(safe), frozenset(probes))
         self._entry = _ENTRY(self._codes[0].address) if self.jitted else None
         self.maps: dict[str, VmMap] = {
@@ -120,7 +125,12 @@ class Machine:
         if self.jitted:
             from linscope.bpf.vm.jit import compile_program
 
-            self._codes.append(compile_program(self._core, loaded))
+            try:
+                self._codes.append(compile_program(self._core, loaded))
+            except NoExecutableMemory:
+                if loaded.number:
+                    raise
+                self.jitted = False
         self._core.add_program(loaded)
         return loaded
 
@@ -169,18 +179,19 @@ class Machine:
                 raise MachineError("offsets of stacks do not ascend, or go beyond the addresses")
             last = end
         pins = Pinned(offsets), Pinned(addresses)
-        self._kept.append((pins, offsets, addresses))
+        for pin in self._stacks:
+            pin.close()
+        self._stacks = pins
         self._state.stack_offsets, self._state.stack_addresses = pins[0].address, pins[1].address
         self._state.stack_count = max(len(ends) - 1, 0)
 
     def set_memory(self, ranges: Iterable[tuple[int, bytes]]) -> None:
         """Memory of the recorded system, (address, bytes) each, that probe_read and its kin can read."""
-        known = []
-        for address, data in ranges:
-            pin = Pinned(data)
-            self._kept.append((pin, data))
-            known.append(KnownMemory(address, pin.size, pin.address))
-        self._core.set_memory(known)
+        known = [(address, Pinned(data)) for address, data in ranges]
+        self._core.set_memory([KnownMemory(address, pin.size, pin.address) for address, pin in known])
+        for pin in self._memory:
+            pin.close()
+        self._memory = tuple(pin for _, pin in known)
 
     def set_regions(self, ranges: Iterable[tuple[int, int, bool]]) -> None:
         """More memory of this process that programs may touch: (address, size in bytes, writable).
@@ -207,6 +218,7 @@ class Machine:
         Raises Fault.
         """
         size = len(record)
+        self._check_size(size)
         if size > len(self._record):
             self._record = (ctypes.c_char * size)()
         ctypes.memmove(self._record, bytes(record), size)
@@ -274,6 +286,7 @@ class Machine:
                 shown = stride if size is None else size
                 if stride <= 0 or not 0 <= shown <= stride:
                     raise MachineError("records need a stride and a size not above it, or offsets and sizes")
+                self._check_size(shown)
                 count = pin.size // stride
                 state.offsets, state.stride, state.context_size = 0, stride, shown
                 state.end = pin.address + count * stride
@@ -298,6 +311,10 @@ class Machine:
             faults = [self._fault(n) for n in range(min(state.fault_count, FAULT_LOG))]
             views = memoryview(made[0]).cast("B").cast("Q"), memoryview(made[1]).cast("I")
             return Batch(count, state.nonzero, state.fault_count, *views, faults)
+
+    def _check_size(self, size: int) -> None:
+        if size < self._state.least_size:
+            raise MachineError(f"records of {size} bytes: the proof of the program is for {self._state.least_size}")
 
     def _fault(self, number: int) -> FaultRecord:
         entry = self._core.fault_log[number]
@@ -335,7 +352,7 @@ class Machine:
             value = 0
             try:
                 if offsets is not None and sizes is not None:
-                    if offsets[n] + sizes[n] > state.base_size:
+                    if sizes[n] < state.least_size or offsets[n] + sizes[n] > state.base_size:
                         raise Fault(e.READ, slot=_BAD_RECORD)
                     state.context, state.context_size = base + offsets[n], sizes[n]
                     state.context_writable = sizes[n] & state.records_writable

@@ -144,16 +144,24 @@ class VmMap:
         """Empty it; values of arrays become zero, counts of losses too."""
         self.native.clear()
 
-    def drain(self) -> list[tuple[int, bytes]]:
-        """(CPU, bytes) of each record of a ring buffer (CPU 0) or perf event array; it is empty afterwards.
-
-        Records that were discarded, or reserved and never submitted, are left out.
+    def drain_bytes(self) -> bytes:
+        """What ``drain`` takes apart, as it is: each record a header (u32 length, with BPF_RINGBUF_BUSY_BIT or
+        BPF_RINGBUF_DISCARD_BIT where it does not count; u32 CPU), then data, padded to 8 bytes.
         """
         import ctypes
 
         if self.type not in RINGS:
             raise MachineError(f"map {self.name!r} holds no records")
         data = ctypes.string_at(self.ring_address, self.head.used)
+        self.head.used = self.head.count = 0
+        return data
+
+    def drain(self) -> list[tuple[int, bytes]]:
+        """(CPU, bytes) of each record of a ring buffer (CPU 0) or perf event array; it is empty afterwards.
+
+        Records that were discarded, or reserved and never submitted, are left out.
+        """
+        data = self.drain_bytes()
         records = []
         at = 0
         while at < len(data):
@@ -162,7 +170,6 @@ class VmMap:
             if not header & (b.BPF_RINGBUF_BUSY_BIT | b.BPF_RINGBUF_DISCARD_BIT):
                 records.append((int.from_bytes(data[at + 4 : at + 8], "little"), data[at + 8 : at + 8 + size]))
             at += 8 + (size + 7 & ~7)
-        self.head.used = self.head.count = 0
         return records
 
     @property

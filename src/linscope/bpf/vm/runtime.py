@@ -154,6 +154,8 @@ def _loop(wanted: Loop) -> Pieces:
         b"\x49\x8b\x34\xc2",  # mov rsi, [r10 + rax * 8]
         field(_LOAD, R11, "sizes"),
         b"\x41\x8b\x14\x83",  # mov edx, [r11 + rax * 4]
+        field(b"\x3b", RDX, "least_size"),
+        (b"\x0f\x82", "bad"),
         move(R11, RSI),
         rr(b"\x01", RDX, R11),
         (b"\x0f\x82", "bad"),

@@ -83,7 +83,7 @@ _WORDS = (
     "nonzero fault_count fault_log fault_log_size row row_stride stack_offsets stack_addresses stack_count "
     "boot_offset_ns maps map_count functions function_count programs program_count trampoline random tail_calls "
     "reserved_count memory memory_count probe_faults regions region_count records_writable end resume packet_follows "
-    "check end_fault"
+    "least_size check end_fault"
 ).split()
 
 
