@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "linscope"
 MAX_LINES = 600
-MAX_NATIVE_LINES = 4050  # docs/decisions/0010
+MAX_NATIVE_LINES = 4100  # docs/decisions/0010
 
 
 def is_setter(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:

@@ -276,6 +276,8 @@ HELPER(get_stack) {
     return n * 8;
 }
 
+HELPER(get_task_stack) { return r1 == vm->row->task ? get_stack(vm, r1, r2, r3, r4, r5) : failed(EOPNOTSUPP); }
+
 HELPER(perf_event_output) {
     Map *map = map_of(vm, r2);
     if (!map || !readable(vm, r4, r5)) return 0;
@@ -321,6 +323,68 @@ uint64_t release(Vm *vm, uint64_t address, uint32_t bits) {
 }
 HELPER(ringbuf_submit) { return release(vm, r1, 0); }
 HELPER(ringbuf_discard) { return release(vm, r1, kDiscardBit); }
+
+// A dynamic pointer lies in the program's frame, where it could be forged: the memory that it names is checked anew.
+struct Dynptr { uint64_t data; uint32_t size, offset; };
+constexpr uint64_t kLargestDynptr = (1 << 24) - 1;
+
+HELPER(dynptr_from_mem) {
+    uint64_t size = static_cast<uint32_t>(r2);
+    if (!writable(vm, r1, size) || !writable(vm, r4, sizeof(Dynptr))) return 0;
+    bool fine = size <= kLargestDynptr && r3 == 0;
+    *pointer<Dynptr>(r4) = fine ? Dynptr{r1, static_cast<uint32_t>(size), 0} : Dynptr{};
+    return fine ? 0 : failed(r3 ? EINVAL : E2BIG);
+}
+
+HELPER(ringbuf_reserve_dynptr) {
+    if (!writable(vm, r4, sizeof(Dynptr))) return 0;
+    uint64_t data = ringbuf_reserve(vm, r1, static_cast<uint32_t>(r2), r3, 0, 0);
+    *pointer<Dynptr>(r4) = data ? Dynptr{data, static_cast<uint32_t>(r2), 0} : Dynptr{};
+    return data ? 0 : failed(EINVAL);
+}
+
+uint64_t release_dynptr(Vm *vm, uint64_t r1, uint32_t bits) {
+    if (!writable(vm, r1, sizeof(Dynptr))) return 0;
+    uint64_t data = pointer<Dynptr>(r1)->data;
+    *pointer<Dynptr>(r1) = {};
+    return data ? release(vm, data, bits) : 0;
+}
+HELPER(ringbuf_submit_dynptr) { return release_dynptr(vm, r1, 0); }
+HELPER(ringbuf_discard_dynptr) { return release_dynptr(vm, r1, kDiscardBit); }
+
+// The address of a part of what a dynamic pointer names; an error, negative, when it is not inside of it.
+uint64_t part_of(Vm *vm, uint64_t at, uint64_t offset, uint64_t size, bool write) {
+    if (!readable(vm, at, sizeof(Dynptr))) return 0;
+    Dynptr whole = *pointer<Dynptr>(at);
+    if (!whole.data) return failed(EINVAL);
+    if (size > whole.size || offset > whole.size - size) return failed(E2BIG);
+    uint64_t address = whole.data + whole.offset + offset;
+    return usable(vm, address, size, write) ? address : 0;
+}
+bool is_error(uint64_t value) { return static_cast<int64_t>(value) < 0; }
+
+HELPER(dynptr_read) {
+    uint64_t size = static_cast<uint32_t>(r2);
+    if (!writable(vm, r1, size)) return 0;
+    uint64_t from = r5 ? failed(EINVAL) : part_of(vm, r3, static_cast<uint32_t>(r4), size, false);
+    if (from == 0 || is_error(from)) return from;
+    std::memmove(pointer<void>(r1), pointer<void>(from), size);
+    return 0;
+}
+
+HELPER(dynptr_write) {
+    uint64_t size = static_cast<uint32_t>(r4);
+    if (!readable(vm, r3, size)) return 0;
+    uint64_t to = r5 ? failed(EINVAL) : part_of(vm, r1, static_cast<uint32_t>(r2), size, true);
+    if (to == 0 || is_error(to)) return to;
+    std::memmove(pointer<void>(to), pointer<void>(r3), size);
+    return 0;
+}
+
+HELPER(dynptr_data) {
+    uint64_t found = part_of(vm, r1, static_cast<uint32_t>(r2), static_cast<uint32_t>(r3), true);
+    return is_error(found) ? 0 : found;
+}
 
 HELPER(ringbuf_query) {
     Map *map = map_of(vm, r1);
@@ -430,7 +494,9 @@ const std::vector<Named> &functions() {
         ALIAS(copy_from_user, probe_read), ENTRY(probe_read_str), ALIAS(probe_read_kernel_str, probe_read_str),
         ALIAS(probe_read_user_str, probe_read_str), ENTRY(get_stackid), ENTRY(get_stack), ENTRY(perf_event_output),
         ENTRY(ringbuf_output), ENTRY(ringbuf_reserve), ENTRY(ringbuf_submit), ENTRY(ringbuf_discard),
-        ENTRY(ringbuf_query), ENTRY(strncmp), ENTRY(skb_load_bytes), ENTRY(get_ns_current_pid_tgid),
+        ENTRY(ringbuf_query), ENTRY(dynptr_from_mem), ENTRY(ringbuf_reserve_dynptr), ENTRY(ringbuf_submit_dynptr),
+        ENTRY(ringbuf_discard_dynptr), ENTRY(dynptr_read), ENTRY(dynptr_write), ENTRY(dynptr_data),
+        ENTRY(get_task_stack), ALIAS(xdp_load_bytes, skb_load_bytes), ALIAS(copy_from_user_task, probe_read), ENTRY(strncmp), ENTRY(skb_load_bytes), ENTRY(get_ns_current_pid_tgid),
         ALIAS(spin_lock, zero), ALIAS(spin_unlock, zero), ALIAS(probe_write_user, not_permitted),
         ALIAS(override_return, not_permitted), ALIAS(send_signal, not_permitted),
         ALIAS(send_signal_thread, not_permitted), ALIAS(perf_event_read, not_supported),

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from linscope.bpf.program import Map, Program
 
 _TAIL_CALL = HELPER_NUMBER["tail_call"]
-_PACKET_HELPERS = {HELPER_NUMBER["skb_load_bytes"]}
+_PACKET_HELPERS = {HELPER_NUMBER["skb_load_bytes"], HELPER_NUMBER["xdp_load_bytes"]}
 MAX_PROGRAMS = 1024
 MAX_FUNCTIONS = 4096
 MAX_MAPS = 4096
