@@ -12,6 +12,7 @@ from linscope.bpf.vm.errors import Fault, MachineError, NoExecutableMemory, Unav
 from linscope.bpf.vm.helpers import Output, Reader, TextHelpers, native_pointer
 from linscope.bpf.vm.interpreter import Interpreter
 from linscope.bpf.vm.loaded import Core, Loaded
+from linscope.bpf.vm.packets import PacketMemory
 from linscope.bpf.vm.state import FAULT_LOG, HELPERS, PROGRAM_SHIFT, ContextRow, KnownMemory, Region
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
@@ -111,6 +112,8 @@ class Machine:
         self._codes: list[Code] = []
         self._record = (ctypes.c_char * 4096)()
         self._packet = (ctypes.c_char * 1)()
+        self._packets: PacketMemory | None = None
+        self._type = program.type
         self._running = False
         self._stacks: tuple[Pinned, ...] = ()
         self._memory: tuple[Pinned, ...] = ()
@@ -244,6 +247,28 @@ class Machine:
             fault = self._fault(0)
             raise Fault(fault.code, slot=fault.slot, address=fault.address, where=fault.program)
         return result.value
+
+    def run_packet(
+        self, packet: bytes, *, fields: Mapping[str, int] | None = None, interpret: bool = False
+    ) -> tuple[int, bytes]:
+        """r0 and the packet afterwards, of a program whose context points to a packet (XDP, socket filter, tc, ...).
+
+        fields: of struct xdp_md or struct __sk_buff, beside data, data_end, data_meta, len and wire_len.
+        Raises Fault; MachineError: the program's type gets no packet.
+        """
+        if self._packets is None:
+            self._packets = PacketMemory()
+        memory = self._packets
+        memory.put(packet)
+        context = memory.context(self._type, fields or {})
+        core = self._core
+        given = core.regions
+        core.set_regions([*given, Region(memory.address, memory.size, 1)])
+        try:
+            result = self.run(context, packet=packet, interpret=interpret)
+        finally:
+            core.set_regions(given)
+        return result, memory.get()
 
     def run_batch(
         self,
