@@ -11,6 +11,7 @@ from linscope.binfmt.btf_holes import Layouts, MemberLayout, StructLayout
 from linscope.errors import FormatError
 
 _TYPE_WIDTH, _NAME_WIDTH = 26, 23  # of a member's line, without its indentation
+_MARK = 3 * "X"  # in front of what pahole finds worth changing
 _INNER = 8  # by which the type is narrower one level further in
 _MAX_DEPTH = 32
 
@@ -273,7 +274,7 @@ class _Writer:
         newline = False
         for bits, what in ((layout.pre_bit_hole, "bit"), (layout.pre_hole, "byte")):
             if bits > 0:
-                parts.append(("" if newline else "\n") + f"{tabs}/* XXX {_counted(bits, what)} hole, try to pack */\n")
+                parts.append(("" if newline else "\n") + f"{tabs}/* {_MARK} {_counted(bits, what)} hole, try to pack */\n")
                 newline = True
         last: MemberLayout | None = None
         last_size = 0
@@ -349,7 +350,7 @@ class _Writer:
             return ""
         sums.paddings += 1
         sums.padding_bytes += layout.padding
-        return f"/* XXX last struct has {_counted(layout.padding, 'byte')} of padding */"
+        return f"/* {_MARK} last struct has {_counted(layout.padding, 'byte')} of padding */"
 
     def _member(self, one: MemberLayout, place: _Place, *, in_union: bool) -> str:
         """One line (of an anonymous struct, several), without the indentation in front."""
@@ -395,7 +396,7 @@ def _counted(count: int, what: str) -> str:
 
 
 def _hole(size: int, what: str) -> str:
-    return f"/* XXX {_counted(size, what)} hole, try to pack */" if size > 0 else ""
+    return f"/* {_MARK} {_counted(size, what)} hole, try to pack */" if size > 0 else ""
 
 
 class _Sums:
