@@ -274,7 +274,7 @@ class _Writer:
         newline = False
         for bits, what in ((layout.pre_bit_hole, "bit"), (layout.pre_hole, "byte")):
             if bits > 0:
-                parts.append(("" if newline else "\n") + f"{tabs}/* {_MARK} {_counted(bits, what)} hole, try to pack */\n")
+                parts.append(("" if newline else "\n") + f"{tabs}{_hole(bits, what)}\n")
                 newline = True
         last: MemberLayout | None = None
         last_size = 0

@@ -97,7 +97,12 @@ def _members(btf: Btf, layouts: Layouts, type_id: int) -> Iterator[tuple[Any, ..
 
 
 def _list(btf: Btf, patterns: Sequence[str], kinds: tuple[int, ...]) -> Rows:
-    columns = [Column("id", align=">", width=6), Column("kind", width=7), Column("name", width=40), Column("size_bytes", "size", ">")]
+    columns = [
+        Column("id", align=">", width=6),
+        Column("kind", width=7),
+        Column("name", width=40),
+        Column("size_bytes", "size", ">"),
+    ]
 
     def rows() -> Iterator[tuple[int, str, str, int]]:
         for kind in kinds:

@@ -125,7 +125,8 @@ class KernelProgram(Descriptor):
                 cpu=cpu or 0,
             )  # fmt: skip
         except OSError as error:
-            why = "programs of its type need an Ethernet frame with whole headers in it" if error.errno == EINVAL and skb else ""
+            packet = "programs of its type need an Ethernet frame with whole headers in it"
+            why = packet if error.errno == EINVAL and skb else ""
             not_so = "" if error.errno == EINVAL else "a kernel that runs programs of this type by BPF_PROG_TEST_RUN"
             raise explain(error, f"cannot run the program {self.name!r}", since=not_so, why=why) from error
         after = bytes(context_out[:context_length]) if context_out else bytes(context_buffer or b"")
