@@ -346,6 +346,13 @@ def test_wrong_programs_are_refused_with_place_and_reason(code: list[Instruction
     assert caught.value.slot == slot
 
 
+@both
+def test_code_that_nothing_reaches_may_end_anyhow(interpret: bool) -> None:
+    code = [one(0xB7, 0, imm=3), EXIT, one(0xB7, 0, imm=4)]
+    assert Machine(Program(code)).run(interpret=interpret) == 3
+    assert Machine(Program([*code[:2], one(0x18), one(0)])).run(interpret=interpret) == 3
+
+
 def test_two_machines_share_nothing() -> None:
     program = assemble_program(
         ".map m array 4 8 1\nr1 = map[m][0]+0\nr0 = *(u64 *)(r1 +0)\nr0 += 1\n*(u64 *)(r1 +0) = r0\nexit"

@@ -215,9 +215,28 @@ def _check_flow(
                 place += 1
             if not functions[place] <= target < ends[place]:
                 _refuse(f"jump to instruction {target}, out of its function", slot)
-    for end in ends:
-        last = instructions[end - 1]
-        kind = RULES[last.code][0] if end - 1 not in inside else WIDE
-        if kind not in (EXIT, JUMP, JUMP_LONG):
-            _refuse("the end of the function can be fallen over: its last instruction is not exit or a jump", end - 1)
+    for start, end in zip(functions, ends, strict=True):
+        last = end - 1 if end - 1 not in inside else end - 2
+        kind = RULES[instructions[last].code][0]
+        if kind not in (EXIT, JUMP, JUMP_LONG) and _is_reached(instructions, jumps, start, last):
+            _refuse("the end of the function can be fallen over: its last instruction is not exit or a jump", last)
     return Shape(functions, jumps, calls)
+
+
+def _is_reached(instructions: Sequence[Instruction], jumps: dict[int, int], start: int, wanted: int) -> bool:
+    """The sad path: whether some way leads from the start of a function to a slot of it."""
+    seen: set[int] = set()
+    left = [start]
+    while left:
+        slot = left.pop()
+        if slot in seen:
+            continue
+        if slot == wanted:
+            return True
+        seen.add(slot)
+        kind = RULES[instructions[slot].code][0]
+        if slot in jumps:
+            left.append(jumps[slot])
+        if kind not in (EXIT, JUMP, JUMP_LONG):
+            left.append(slot + (2 if kind == WIDE else 1))
+    return False
