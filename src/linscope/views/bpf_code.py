@@ -92,6 +92,6 @@ def _text(
             yield f"; {written.strip()}\n"
             last_line = here
         shown = f"{' '.join(code[at : at + 2] for at in range(0, len(code), 2)):<47}  " if opcodes else ""
-        yield f"{slot:>{width + 2}}: {shown}({code[:2]}) {text}\n" if style == "kernel" else (
-            f"{slot:>{width + 2}}: {shown}{text}\n"
-        )
+        if style == "kernel" and not opcodes:
+            text = f"({code[:2]}) {text}"
+        yield f"{slot:>{width + 2}}: {shown}{text}\n"
