@@ -22,7 +22,10 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
 # Tools of Debian that tests compare with; a machine where apt can install them has no excuse.
-REQUIRED_IN_CI = ("perf", "chromium", "readelf", "node", "trace-cmd", "bpftool", "pahole", "qemu-system-x86_64", "cpio")
+REQUIRED_IN_CI = (
+    "perf", "chromium", "readelf", "node", "trace-cmd", "bpftool", "pahole", "qemu-system-x86_64", "cpio", "clang",
+    "llvm-objdump", "gcc",
+)  # fmt: skip
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
