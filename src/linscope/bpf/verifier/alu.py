@@ -17,6 +17,7 @@ from linscope.bpf.verifier.rejection import Rejection
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
     from linscope.bpf.instructions import Instruction
+    from linscope.bpf.verifier.bounds import Bounds
     from linscope.bpf.verifier.checker import Checker
 
 _SHIFTS = (b.BPF_LSH, b.BPF_RSH, b.BPF_ARSH)
@@ -40,8 +41,8 @@ def check_alu(checker: Checker, instruction: Instruction) -> None:
         checker.check_writable(dst)
         if operation == b.BPF_NEG and register.type == r.SCALAR:
             registers[dst] = Register(r.SCALAR, arithmetic.negate(register.bounds, wide=wide))
-        elif operation == b.BPF_END and imm < 64:
-            registers[dst] = r.OF_SIZE[imm // 8]
+        elif register.type == r.SCALAR:
+            registers[dst] = Register(r.SCALAR, _swap(register.bounds, imm, wide or bool(code & b.BPF_TO_BE)))
         else:
             registers[dst] = r.UNKNOWN
         return
@@ -72,6 +73,17 @@ def check_alu(checker: Checker, instruction: Instruction) -> None:
         registers[dst] = r.UNKNOWN
     else:
         registers[dst] = Register(r.SCALAR, result)
+
+
+def _swap(bounds: Bounds, bits: int, swaps: bool) -> Bounds:
+    """The lower bits, their bytes in the other order if swaps (this is for little-endian machines)."""
+    size = bits // 8
+    value, mask = bounds[0] & (1 << bits) - 1, bounds[1] & (1 << bits) - 1
+    if not swaps:
+        return bd.truncate(bounds, size)
+    value = int.from_bytes(value.to_bytes(size, "little"), "big")
+    mask = int.from_bytes(mask.to_bytes(size, "little"), "big")
+    return bd.of_tnum(value, mask)
 
 
 def _check_unary(instruction: Instruction, operation: int, wide: bool) -> None:

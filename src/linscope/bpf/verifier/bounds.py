@@ -22,6 +22,7 @@ _HIGH = U64 ^ U32
 VALUE, MASK, SMIN, SMAX, UMIN, UMAX, S32MIN, S32MAX, U32MIN, U32MAX = range(10)
 
 UNKNOWN: Bounds = (0, U64, S64_MIN, S64_MAX, 0, U64, S32_MIN, S32_MAX, 0, U32)
+CONTRADICTION: Bounds = (*UNKNOWN[:5], *UNKNOWN[5:])  # equal to UNKNOWN, but another object
 
 
 def _known(value: int) -> Bounds:
@@ -64,7 +65,7 @@ def sync(
     value: int, mask: int, smin: int, smax: int, umin: int, umax: int,
     s32min: int, s32max: int, u32min: int, u32max: int,
 ) -> Bounds:  # fmt: skip
-    """Bounds that agree with each other; unknown ones when the parts contradict, as on a path that cannot be taken."""
+    """Bounds that agree with each other; CONTRADICTION when they cannot: on a path that is never taken."""
     for last in (False, True):
         # bits -> ranges
         if mask >> 63:
@@ -108,12 +109,12 @@ def sync(
                 break
         # ranges -> bits
         if umin > umax or u32min > u32max:
-            return UNKNOWN
+            return CONTRADICTION
         bits = (umin ^ umax).bit_length()
         range_mask = (1 << bits) - 1
         other = umin & ~range_mask
         if (value ^ other) & ~(mask | range_mask):
-            return UNKNOWN
+            return CONTRADICTION
         value |= other
         mask &= range_mask
         value &= ~mask
@@ -122,12 +123,12 @@ def sync(
         other = u32min & ~range_mask
         range_mask |= _HIGH
         if (value ^ other) & ~(mask | range_mask):
-            return UNKNOWN
+            return CONTRADICTION
         value |= other
         mask &= range_mask
         value &= ~mask
     if smin > smax or umin > umax or s32min > s32max or u32min > u32max:
-        return UNKNOWN
+        return CONTRADICTION
     return value, mask, smin, smax, umin, umax, s32min, s32max, u32min, u32max
 
 

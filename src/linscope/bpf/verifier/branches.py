@@ -69,6 +69,18 @@ def check_branch(checker: Checker, instruction: Instruction, slot: int) -> int:
         return to
     numbers = first.type == r.SCALAR and second.type == r.SCALAR
     if numbers:
+        told = comparison.refine(operation, first.bounds, second.bounds, wide=wide)
+        told_not = comparison.refine(comparison.OPPOSITE[operation], first.bounds, second.bounds, wide=wide)
+        if checker.bypass_speculation and (_is_impossible(told) or _is_impossible(told_not)):
+            # ranges and bits together say what neither says alone
+            mark_precise(checker, dst)
+            if by_register:
+                mark_precise(checker, src)
+            taken = int(_is_impossible(told_not))
+            checker.note(state, bool(taken), first, second)
+            if _is_impossible(told) and taken:
+                return -1
+            return slot + off + 1 if taken else slot + 1
         linked = _linked(state, first, second)
         if linked:
             note_linked(checker, linked)
@@ -76,8 +88,7 @@ def check_branch(checker: Checker, instruction: Instruction, slot: int) -> int:
     checker.note(aside, True, first, second)
     checker.note(state, False, first, second)
     if numbers:
-        for which, one in ((aside, operation), (state, comparison.OPPOSITE[operation])):
-            a, c = comparison.refine(one, first.bounds, second.bounds, wide=wide)
+        for which, (a, c) in ((aside, told), (state, told_not)):
             _set(which, dst, first, a)
             if by_register and src != dst:
                 _set(which, src, second, c)
@@ -105,6 +116,10 @@ def _may_goto(checker: Checker, instruction: Instruction, slot: int) -> int:
     widen(checker, slot)
     state.may_goto += 1
     return slot + 1
+
+
+def _is_impossible(pair: tuple[bd.Bounds, bd.Bounds]) -> bool:
+    return pair[0] is bd.CONTRADICTION or pair[1] is bd.CONTRADICTION
 
 
 def _outcome(first: Register, second: Register, operation: int, wide: bool, kernel: tuple[int, int]) -> int:
