@@ -1,6 +1,6 @@
 /* Prints the kernel's verifier selftests, one field a line, so that Python can read them.
  *
- * "cases.h" is made from the kernel's sources when the test runs (selftests.py): their struct bpf_test, their macros
+ * "cases.h" is made from the kernel's sources when the test runs (verifier_selftests.py): their struct bpf_test, their macros
  * and fill functions, and one array for each file of tools/testing/selftests/bpf/verifier.  Nothing of it is kept.
  */
 #include <assert.h>

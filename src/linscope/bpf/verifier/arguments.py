@@ -268,26 +268,31 @@ def _check_size(checker: Checker, register: Register, number: int, zero_allowed:
     meta.size_max = bounds[bd.UMAX]
     write = meta.pending in ("wmem", "mem!")
     raw = meta.pending.endswith("!") and not bounds[1]
+    written = meta.pending == "mem"
     if bounds[bd.SMIN] < 0:
         raise Rejection(
             "negative-size", f"R{number} min value is negative, either use unsigned or 'var &= const'", number
         )
     if not bounds[bd.UMIN] and (not zero_allowed or checker.kernel < (6, 10)):
-        check_memory(checker, number - 1, 0, write=write, zero_allowed=zero_allowed, raw=raw)
+        check_memory(checker, number - 1, 0, write=write, zero_allowed=zero_allowed, raw=raw, written=written)
     if bounds[bd.UMAX] >= _MAX_SIZE:
         raise Rejection(
             "unbounded-size",
             f"R{number} unbounded memory access, use 'var &= const' or 'if (var < const)'", number,
         )  # fmt: skip
-    if check_memory(checker, number - 1, bounds[bd.UMAX], write=write, zero_allowed=zero_allowed, raw=raw):
-        meta.fill.append((number - 1, bounds[bd.UMAX]))
+    most = bounds[bd.UMAX]
+    if check_memory(checker, number - 1, most, write=write, zero_allowed=zero_allowed, raw=raw, written=written):
+        meta.fill.append((number - 1, most))
     mark_precise(checker, number)
 
 
 def check_memory(
-    checker: Checker, number: int, size: int, *, write: bool = False, zero_allowed: bool = False, raw: bool = False
-) -> bool:
+    checker: Checker, number: int, size: int, *, write: bool = False, zero_allowed: bool = False, raw: bool = False,
+    written: bool = False,
+) -> bool:  # fmt: skip
     """Whether a helper may use size bytes behind register number; raw: it only fills them.
+
+    write: the memory must be writable; written: what is in the stack there may change.
 
     True when it is stack that is to be marked as filled.  Raises Rejection.
     """
@@ -295,8 +300,9 @@ def check_memory(
     kind = register.type & ~r.TRUSTED
     if kind == r.STACK:
         filled = stack.check_initialized(
-            checker, number, register.off, size, helper=True, zero_allowed=zero_allowed, raw=raw
-        )
+            checker, number, register.off, size, helper=True, zero_allowed=zero_allowed, raw=raw,
+            written=write or written,
+        )  # fmt: skip
         return filled and size > 0
     if kind == r.MAP_VALUE:
         check_map_permission(checker, number, register.off, size, write=write)

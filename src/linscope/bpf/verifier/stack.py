@@ -273,14 +273,16 @@ def _all_zero(frame: Frame, low: int, high: int) -> bool:
 
 def check_initialized(
     checker: Checker, number: int, off: int, size: int, *, helper: bool, zero_allowed: bool = False,
-    raw: bool = False,
+    raw: bool = False, written: bool = True,
 ) -> bool:  # fmt: skip
     """Whether memory of the stack may be read by a helper (or by a load at an unknown place).
 
-    raw: the helper only fills it.  True when it is to be filled: it was not looked at.  Raises Rejection.
+    written: the helper may write there too (before v6.13, 37cce22dbd51, it always may); raw: it only fills it.
+    True when it is to be filled: it was not looked at.  Raises Rejection.
     """
     register = checker.state.frames[-1].registers[number]
     extra = " indirect" if helper else ""
+    clobber = helper and (written or checker.kernel < (6, 13))
     if not size and not zero_allowed:
         raise Rejection("zero-size", "invalid zero-sized read", number)
     check_range(checker, number, off, size, write=helper, helper=helper)
@@ -309,12 +311,12 @@ def check_initialized(
         if kind == st.MISC:
             continue
         if kind == st.NULL or (kind == st.INVALID and checker.uninit_stack):
-            if helper:
+            if clobber:
                 frame.stack[place] = _with_byte(slot, at & 7)
             continue
         spill = slot.register
         if slot.is_spill and spill is not None and (spill.type == r.SCALAR or checker.leaks_allowed):
-            if helper:
+            if clobber:
                 frame.stack[place] = Slot(bytes(st.MISC if one == st.SPILL else one for one in slot.kinds))
             continue
         where = f"off {low}" if fixed else f"var_off {tnum.text(bounds[:2])}"

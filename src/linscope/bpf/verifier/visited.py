@@ -268,10 +268,13 @@ def _is_data(checker: Checker, old: Slot, new: Slot) -> bool:
     """Byte by byte: zeros stay zeros, data may be zeros or numbers, what was not set may be anything."""
     spill = new.register
     number = spill is not None and spill.type == r.SCALAR
+    anything = checker.uninit_stack and checker.kernel >= (6, 3) and st.DYNAMIC not in new.kinds
     for a, c in zip(old.kinds, new.kinds, strict=True):
         if a == c and a != st.SPILL:
             continue
-        if a == st.INVALID or (a in (st.MISC, st.SPILL) and checker.uninit_stack and c == st.INVALID):
+        if a == st.INVALID or (a == st.MISC and anything):
+            continue
+        if a == st.SPILL and checker.uninit_stack and c == st.INVALID:
             continue
         if a == st.NULL:
             if c == st.SPILL and spill is not None and r.is_null(spill):
