@@ -4,6 +4,7 @@
     recording.samples.to_arrow()
     recording.flame().save("flame.html")
     linscope.record(["python3", "app.py"], call_graph="dwarf").flame()
+    linscope.bpf.verify(linscope.bpf.assemble_program("r0 = 2\\nexit"))
 
 Importing this package loads nothing heavy; names are imported when first used.
 """
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from linscope.analysis.filters import Filter as Filter
+    from linscope import bpf as bpf
     from linscope.api import open as open
     from linscope.api import record as record
     from linscope.recording import Recording as Recording
@@ -25,16 +27,19 @@ _PLACES = {
     "Recording": "linscope.recording",
     "Filter": "linscope.analysis.filters",
 }
+_PACKAGES = ("bpf",)
 
 
 def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name in _PACKAGES:
+        return importlib.import_module(f"linscope.{name}")
     place = _PLACES.get(name)
     if place is None:
         raise AttributeError(f"module 'linscope' has no attribute {name!r}")
-    import importlib
-
     return getattr(importlib.import_module(place), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_PLACES])
+    return sorted([*globals(), *_PLACES, *_PACKAGES])
