@@ -1,0 +1,175 @@
+"""What people read when a program is refused: typical mistakes, and the whole text about each."""
+
+from __future__ import annotations
+
+import pytest
+
+from linscope.bpf.asm import assemble_program
+from linscope.bpf.program import Line
+from linscope.bpf.verifier import verify
+from linscope.bpf.verifier.explain import SUGGESTIONS, format_verdict
+
+MISTAKES = {
+    "a lookup that may give nothing": (
+        """
+        .type socket_filter
+        .map counts hash 4 8 16
+        r1 = map[counts]
+        *(u32 *)(r10 -4) = 7
+        r2 = r10
+        r2 += -4
+        call bpf_map_lookup_elem
+        r0 = *(u64 *)(r0 +0)
+        exit
+        """,
+        """
+refused: R0 invalid mem access 'map_value_or_null'
+  at 6: r0 = *(u64 *)(r0 +0)
+  in filter.s:9: r0 = *(u64 *)(r0 +0)
+  r0 is map_value_or_null(id=1,ks=4,vs=8)
+  rule: null-pointer
+  try: Compare the pointer with 0 after the call that returned it, and use it only where it is not.
+""",
+    ),
+    "an index that is not bounded enough": (
+        """
+        .type socket_filter
+        .map counts array 4 16 1
+        r6 = *(u8 *)(r1 +0)
+        *(u32 *)(r10 -4) = 0
+        r1 = map[counts]
+        r2 = r10
+        r2 += -4
+        call bpf_map_lookup_elem
+        if r0 == 0 goto out
+        if r6 > 16 goto out
+        r0 += r6
+        r0 = *(u8 *)(r0 +0)
+    out:
+        r0 = 0
+        exit
+        """,
+        """
+refused: R0 max value is outside of the allowed memory range
+  also: invalid access to map value, value_size=16 off=16 size=1
+  at 10: r0 = *(u8 *)(r0 +0)
+  in filter.s:13: r0 = *(u8 *)(r0 +0)
+  r0 is map_value(ks=4,vs=16,smin=0,smax=16,umax=16,var_off=(0x0; 0x1f))
+  the way there:
+    7: if r0 == 0x0 goto pc+3: not taken, with r0=map_value_or_null(id=1,ks=4,vs=16)
+    8: if r6 > 0x10 goto pc+2: not taken, with r6=scalar(smin=0,smax=255,umax=255,var_off=(0x0; 0xff))
+  rule: map-out-of-bounds
+  try: Check the offset against the size of the map's value before the access.
+""",
+    ),
+    "a packet that may be too short": (
+        """
+        .type xdp
+        r2 = *(u32 *)(r1 +0)
+        r3 = *(u32 *)(r1 +4)
+        r4 = r2
+        r4 += 8
+        if r4 > r3 goto out
+        r0 = *(u16 *)(r2 +12)
+    out:
+        r0 = 2
+        exit
+        """,
+        """
+refused: R2 offset is outside of the packet
+  also: invalid access to packet, off=12 size=2, R2(id=0,off=12,r=8)
+  at 5: r0 = *(u16 *)(r2 +12)
+  in filter.s:8: r0 = *(u16 *)(r2 +12)
+  r2 is pkt(r=8)
+  the way there:
+    4: if r4 > r3 goto pc+1: not taken, with r4=pkt(off=8,r=0) r3=pkt_end()
+  rule: packet-out-of-bounds
+  try: Compare the pointer plus the size of the access with data_end first, on every path.
+""",
+    ),
+    "a record that is never submitted": (
+        """
+        .type raw_tracepoint
+        .map events ringbuf 0 0 4096
+        r1 = map[events]
+        r2 = 8
+        r3 = 0
+        call bpf_ringbuf_reserve
+        r0 = 0
+        exit
+        """,
+        """
+refused: Unreleased reference id=2 alloc_insn=4
+  at 6: exit
+  in filter.s:9: exit
+  rule: unreleased-reference
+  try: Release what was acquired on every path: bpf_sk_release, bpf_ringbuf_submit or _discard.
+""",
+    ),
+    "a loop that changes nothing": (
+        """
+        .type raw_tracepoint
+        r0 = 0
+    again:
+        r0 = 1
+        if r0 == 1 goto again
+        exit
+        """,
+        """
+refused: infinite loop detected at insn 1
+  at 1: r0 = 1
+  in filter.s:5: r0 = 1
+  the way there:
+    2: if r0 == 0x1 goto pc-2: taken, with r0=1
+    2: if r0 == 0x1 goto pc-2: taken, with r0=1
+    2: if r0 == 0x1 goto pc-2: taken, with r0=1
+    2: if r0 == 0x1 goto pc-2: taken, with r0=1
+  rule: infinite-loop
+  try: Something must change in each round, and end it: count a register toward a known limit.
+""",
+    ),
+    "a register that a call has lost": (
+        """
+        .type raw_tracepoint
+        call bpf_ktime_get_ns
+        r0 = *(u64 *)(r1 +0)
+        exit
+        """,
+        """
+refused: R1 !read_ok
+  at 1: r0 = *(u64 *)(r1 +0)
+  in filter.s:4: r0 = *(u64 *)(r1 +0)
+  r1 is uninitialized
+  rule: uninitialized-register
+  try: Set the register on every path that leads here.  r1 to r5 are lost at each call.
+""",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes(name: str) -> None:
+    text, expected = MISTAKES[name]
+    assert format_verdict(verify(assemble_program(text, where="filter.s"))) == expected.strip("\n")
+
+
+def test_the_source_line_is_shown() -> None:
+    program = assemble_program(".type raw_tracepoint\nr0 = r2\nexit")
+    program.lines = [Line(0, "probe.c", 12, 3, "  return next;")]
+    verdict = verify(program)
+    assert verdict.line is not None and verdict.line.line == 12
+    assert "  in probe.c:12: return next;" in format_verdict(verdict).splitlines()
+
+
+def test_facts_of_an_accepted_program() -> None:
+    verdict = verify(
+        assemble_program(".type raw_tracepoint\nr2 = *(u64 *)(r1 +0)\n*(u64 *)(r10 -24) = r2\nr0 = 0\nexit")
+    )
+    assert verdict.accepted
+    assert verdict.proven == {0, 1}
+    assert (verdict.instructions, verdict.stack_depth) == (4, 32)
+    assert format_verdict(verdict) == "accepted: 4 instructions looked at, 0 states kept, 32 bytes of stack"
+
+
+def test_suggestions_are_sentences() -> None:
+    assert all(text.endswith(".") for text in SUGGESTIONS.values())
