@@ -39,7 +39,9 @@ def check_alu(checker: Checker, instruction: Instruction) -> None:
         if checker.is_pointer(register):
             raise Rejection("pointer-arithmetic", f"R{dst} pointer arithmetic prohibited", dst)
         checker.check_writable(dst)
-        if operation == b.BPF_NEG and register.type == r.SCALAR:
+        if checker.kernel < ((6, 17) if operation == b.BPF_NEG else (6, 18)):
+            registers[dst] = r.UNKNOWN if wide or operation == b.BPF_END else r.OF_SIZE[4]
+        elif operation == b.BPF_NEG and register.type == r.SCALAR:
             registers[dst] = Register(r.SCALAR, arithmetic.negate(register.bounds, wide=wide))
         elif register.type == r.SCALAR:
             registers[dst] = Register(r.SCALAR, _swap(register.bounds, imm, wide or bool(code & b.BPF_TO_BE)))

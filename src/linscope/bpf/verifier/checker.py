@@ -75,6 +75,7 @@ class Checker:
         "stack_depths",
         "state",
         "strict",
+        "tail_call_maps",
         "tail_calls",
         "types",
         "uninit_stack",
@@ -105,6 +106,7 @@ class Checker:
         self.async_functions: set[int] = set()
         self.callbacks: set[int] = set()
         self.tail_calls: set[int] = set()  # functions with one
+        self.tail_call_maps: dict[int, Map] = {}  # slot of the call -> its map
         self.prune_points: set[int] = set()
         self.force_points: set[int] = set()
         self.live: list[int] = []

@@ -146,6 +146,8 @@ def check_record(checker: Checker, meta: Meta, name: str, slot: int) -> None:
     if name == "tail_call":
         if map is None or map.type != b.BPF_MAP_TYPE_PROG_ARRAY:
             raise Rejection("map-type", "kernel subsystem misconfigured verifier")
+        if not checker.bypass_speculation and checker.tail_call_maps.setdefault(slot, map) is not map:
+            raise Rejection("map-type", "tail_call abusing map_ptr")
         register = checker.state.frames[-1].registers[3]
         if r.is_constant(register) and register.bounds[0] < map.max_entries:
             mark_precise(checker, 3)

@@ -7,6 +7,8 @@ since v6.15 (14c8552db644).
 from __future__ import annotations
 
 from linscope.abi import bpf as b
+from linscope.abi.bpf_helpers import HELPER_NAMES
+from linscope.abi.bpf_prototypes import HELPERS, PROTOTYPES
 from linscope.bpf.instructions import WIDE
 from linscope.bpf.verifier.control_flow import CALL, EXIT, JUMP, LONG_JUMP, MAY_GOTO, target
 
@@ -55,7 +57,7 @@ def uses(instruction: Instruction) -> tuple[int, int]:
             return _SOCKET | (src if mode == b.BPF_IND else 0), _CALLER_SAVED
         return 0, 0
     if code == CALL:
-        return _ARGUMENTS, _CALLER_SAVED
+        return _arguments(instruction), _CALLER_SAVED
     if code == EXIT:
         return 1, 0
     if code in (JUMP, LONG_JUMP, MAY_GOTO):
@@ -63,11 +65,27 @@ def uses(instruction: Instruction) -> tuple[int, int]:
     return dst | (src if code & b.BPF_X else 0), 0
 
 
+def _arguments(instruction: Instruction) -> int:
+    """Registers that a call reads: as many as the helper has arguments; all five where that is not known."""
+    number = instruction.imm
+    if instruction.src or not 0 < number < len(HELPER_NAMES):
+        return _ARGUMENTS
+    counts = [
+        len(PROTOTYPES[helpers[name]][2]) for helpers in HELPERS.values() if helpers.get(name := HELPER_NAMES[number])
+    ]
+    return (2 << max(counts)) - 2 if counts else _ARGUMENTS
+
+
 def live_registers(code: Sequence[Instruction]) -> list[int]:
     """For each slot the registers, as bits, whose values matter when it is about to run."""
     count = len(code)
     live = [0] * (count + 2)
-    facts = [uses(instruction) for instruction in code]
+    known: dict[Instruction, tuple[int, int]] = {}
+    facts = []
+    for instruction in code:
+        if instruction not in known:
+            known[instruction] = uses(instruction)
+        facts.append(known[instruction])
     targets = [0] * count
     for slot, instruction in enumerate(code):
         if instruction.code & 7 in (b.BPF_JMP, b.BPF_JMP32) and instruction.code not in (CALL, EXIT):
