@@ -53,6 +53,8 @@ class ElfObject:
         with ElfFile(image, where=where) as elf:
             if elf.kind != ET_REL or elf.machine != EM_BPF or not elf.is_64:
                 raise FormatError("not an eBPF object file (64-bit, relocatable, EM_BPF)", where=where, offset=16)
+            if not elf.sections:
+                raise FormatError("an object file without sections", where=where, offset=40)
             self.where = where
             self.little_endian = elf.little_endian
             self.sections = elf.sections
@@ -104,11 +106,10 @@ class ElfObject:
         return next((each for each in self.sections if each.name == name), None)
 
     def data(self, section: Section) -> bytes:
-        """The bytes of a section; zeros when the file has none for it (.bss).  Raises FormatError."""
+        """The bytes of a section; empty when the file has none for it (.bss).  Raises FormatError."""
         known = self._data.get(section.number)
         if known is None:
-            known = bytes(section.size) if section.kind == SHT_NOBITS else self._elf.section_bytes(section)
-            self._data[section.number] = known
+            known = self._data[section.number] = self._elf.section_bytes(section)
         return known
 
     def fail(self, what: str, section: Section, offset: int = 0) -> FormatError:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 KCONFIG, KSYMS = ".kconfig", ".ksyms"
 _STB_WEAK = 2
+_MAX_SETTING = 1 << 16  # bytes; a line of a configuration is far shorter
 _TRISTATE = {"n": 0, "y": 1, "m": 2}  # enum libbpf_tristate
 
 
@@ -59,7 +60,7 @@ def collect(elf: ElfObject, btf: Btf | None) -> dict[int, Extern]:
     for number, symbol in undefined.items():
         ids = btf.find(symbol.name, (bt.KIND_VAR, bt.KIND_FUNC)) if btf is not None else []
         var = next((each for each in ids if each in sections), 0)
-        section = sections.get(var, "")
+        section = sections.get(var, "") if var else ""
         if btf is None or section not in (KCONFIG, KSYMS):
             raise FormatError(
                 f"{symbol.name!r} is defined nowhere: it is neither __kconfig nor __ksym", where=elf.where
@@ -81,8 +82,8 @@ def _place_settings(externs: list[Extern], btf: Btf) -> None:
     for each in externs:
         each.size = size_of(btf, each.type)
         alignment[each.name] = _align_of(btf, each.type)
-        if not each.size:
-            raise UnsupportedError(f"the setting {each.name!r} has a type without a size", where=btf.where)
+        if not 0 < each.size <= _MAX_SETTING:
+            raise UnsupportedError(f"the setting {each.name!r} has a type of {each.size} bytes", where=btf.where)
     at = 0
     for each in sorted(externs, key=lambda e: (-alignment[e.name], e.size, e.name)):
         step = alignment[each.name]

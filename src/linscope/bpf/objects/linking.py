@@ -61,6 +61,8 @@ class Code:
             if section.flags & SHF_EXECINSTR and section.size:
                 self.sections[section.number] = section
                 data = elf.data(section)
+                if len(data) != section.size:
+                    raise elf.fail(f"the code of section {section.name!r} is not in the file", section)
                 if len(data) % 8:
                     raise elf.fail("instruction cut short", section, len(data) // 8 * 8)
                 self.instructions[section.number] = decode(data, little_endian=elf.little_endian)
