@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 
-from linscope.abi.bpf_contexts import CONTEXTS, LAYOUTS
 from linscope.bpf.vm.errors import MachineError, UnavailableError
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
@@ -50,6 +49,8 @@ class PacketMemory:
 
         type: BPF_PROG_TYPE_*.  Raises MachineError: programs of the type have no packet; no such field.
         """
+        from linscope.abi.bpf_contexts import CONTEXTS, LAYOUTS  # for programs with packets only
+
         known = CONTEXTS.get(type)
         if known is None or known.layout not in _WITH_PACKETS:
             raise MachineError(f"programs of type {type} get no packet")
