@@ -7,6 +7,10 @@ subprograms and function addresses are relative, as the kernel takes them.
 
 from __future__ import annotations
 
+# The helper, which there is not, that is called in place of an instruction whose CO-RE relocation has no answer
+# (0xbad2310); libbpf writes the same, so that the verifier's log shows it.
+POISON = 195896080
+
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
     from collections.abc import Sequence

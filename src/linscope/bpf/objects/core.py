@@ -15,6 +15,7 @@ from linscope.binfmt import btf_types as bt
 from linscope.binfmt.btf_layout import size_of
 from linscope.bpf.instructions import WIDE, Instruction, signed32
 from linscope.bpf.objects import core_types
+from linscope.bpf.program import POISON
 from linscope.errors import FormatError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 _FIELD_KINDS = range(BYTE_OFFSET, RSHIFT_U64 + 1)
 _TYPE_KINDS = (TYPE_ID_LOCAL, TYPE_ID_TARGET, TYPE_EXISTS, TYPE_SIZE, TYPE_MATCHES)
 _MAX_STEPS = 64  # of an access (BPF_CORE_SPEC_MAX_LEN)
-POISON = 195896080  # 0xbad2310: a helper that there is not; libbpf writes the same, and the verifier's log shows it
 
 
 class Step(NamedTuple):

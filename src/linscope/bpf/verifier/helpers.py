@@ -9,6 +9,7 @@ from __future__ import annotations
 from linscope.abi import bpf as b
 from linscope.abi.bpf_helpers import HELPER_NAMES
 from linscope.abi.bpf_prototypes import BASE_GROUPS, HELPERS, PROGRAM_GROUPS, PROTOTYPES
+from linscope.bpf.program import POISON
 from linscope.bpf.verifier import bounds as bd
 from linscope.bpf.verifier import helper_maps, stack
 from linscope.bpf.verifier import registers as r
@@ -129,7 +130,8 @@ def call_helper(checker: Checker, number: int, slot: int) -> None:
     if not 0 < number < len(HELPER_NAMES):
         if number == 0:
             raise Rejection("unknown-helper", _unknown(checker, "unspec", 0))
-        raise Rejection("unknown-helper", f"invalid func unknown#{number}")
+        rule = "unresolved-relocation" if number == POISON else "unknown-helper"
+        raise Rejection(rule, f"invalid func unknown#{number}")
     name = HELPER_NAMES[number]
     prototype = find_prototype(checker, name)
     if prototype is None:
