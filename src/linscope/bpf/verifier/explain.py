@@ -61,8 +61,8 @@ SUGGESTIONS = {
     "no-exit": "End each function with exit or a jump.",
     "invalid-register": "There are r0 to r10.",
     "frame-pointer-write": "r10 cannot be changed; copy it.",
-    "unresolved-relocation": "The kernel has no such field, type or value (CO-RE): guard it with bpf_core_field_exists or "
-    "bpf_core_type_exists.",
+    "unresolved-relocation": "The kernel has no such field, type or value (CO-RE): guard it with "
+    "bpf_core_field_exists or bpf_core_type_exists.",
     "unknown-helper": "Programs of this type may not call this helper, on this kernel.",
     "license": "The helper is for GPL-compatible programs: set the license to GPL.",
     "map-type": "Use a map of a type that goes with this helper and program.",
