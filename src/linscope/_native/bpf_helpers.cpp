@@ -77,6 +77,12 @@ HELPER(map_lookup_elem) {
     return reinterpret_cast<uint64_t>(value);
 }
 
+// The same where the JIT knows that the map holds plain values, may be written, and that key and value are in the frame.
+HELPER(plain_lookup) { return reinterpret_cast<uint64_t>(pointer<Map>(r1)->lookup(pointer<uint8_t>(r2), vm->row->cpu)); }
+HELPER(plain_update) {
+    return static_cast<uint64_t>(pointer<Map>(r1)->update(pointer<uint8_t>(r2), pointer<uint8_t>(r3), r4, vm->row->cpu));
+}
+
 HELPER(map_lookup_percpu_elem) {
     Map *map = map_of(vm, r1);
     if (!map || !readable(vm, r2, map->key_size) || !map->per_cpu() || r3 >= map->cpus) return 0;
@@ -483,7 +489,7 @@ bool reachable(Vm *vm, uint64_t address, uint64_t size, bool write, Site *site) 
 
 const std::vector<Named> &functions() {
     static const std::vector<Named> all = {
-        ENTRY(check), ENTRY(end_fault), ENTRY(map_lookup_elem), ENTRY(map_lookup_percpu_elem), ENTRY(map_update_elem),
+        ENTRY(check), ENTRY(end_fault), ENTRY(plain_lookup), ENTRY(plain_update), ENTRY(map_lookup_elem), ENTRY(map_lookup_percpu_elem), ENTRY(map_update_elem),
         ENTRY(map_delete_elem), ENTRY(map_push_elem), ENTRY(map_pop_elem), ENTRY(map_peek_elem),
         ENTRY(for_each_map_elem), ENTRY(loop), ENTRY(tail_call), ENTRY(ktime_get_ns), ENTRY(ktime_get_boot_ns),
         ALIAS(ktime_get_coarse_ns, ktime_get_ns), ALIAS(ktime_get_tai_ns, ktime_get_boot_ns), ENTRY(jiffies64),

@@ -24,6 +24,7 @@ from linscope.bpf.vm.runtime import call_field, pop, push, runtime
 from linscope.bpf.vm.state import (
     FRAME_BYTES,
     FUNCTION_TOKEN,
+    FUNCTIONS,
     HELPER_NUMBER,
     HELPERS,
     NATIVE_HELPERS,
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
 _NEVER_MAPPED = 1 << 16  # addresses below can be no memory of ours: vm.mmap_min_addr
 
 _NUMBERS = HELPER_NUMBER
-_LOOKUP, _TAIL_CALL = _NUMBERS["map_lookup_elem"], _NUMBERS["tail_call"]
+_LOOKUP, _UPDATE, _TAIL_CALL = (_NUMBERS[name] for name in ("map_lookup_elem", "map_update_elem", "tail_call"))
 _CALLING_BACK = {_NUMBERS["loop"], _NUMBERS["for_each_map_elem"]}
 _NEVER_FAILS = {_NUMBERS[name] for name in ("get_prandom_u32", "jiffies64", "ktime_get_boot_ns", "get_numa_node_id")}
 _INLINE = {  # helper -> field of the record's row, and whether it has 64 bits
@@ -312,6 +313,10 @@ class Compiler(Pointers):
                 if type_ == b.BPF_MAP_TYPE_ARRAY and self._array_lookup(map_[2]):
                     self._after_helper(slot, result)
                     return
+            if native and (plain := self._plain_map_call(number)):
+                out += move(RDI, R12) + load_constant(R11, plain) + rr(b"\xff", 2, R11, False)
+                self._after_helper(slot, result)
+                return
             out += field(b"\x89", RBP, "frame") + move(RDI, R12)
             if number in _CALLING_BACK:
                 out += x86.load_constant(R11, self.number << PROGRAM_SHIFT | slot) + field(b"\x89", R11, "fault_slot")
@@ -327,6 +332,23 @@ class Compiler(Pointers):
                 out[begin - 1] = len(out) - begin
         self._after_helper(slot, result)
 
+    def _plain_map_call(self, number: int) -> int:
+        """The address of the native function for a map helper whose arguments need no check, 0 when they do."""
+        map_ = self.pointers[1]
+        if number not in (_LOOKUP, _UPDATE) or map_ is None or map_[0] != MAP:
+            return 0
+        head = self.program.maps[map_[2]].head
+        if head.type not in _PLAIN_VALUES or not self._in_frame(2, head.key_size):
+            return 0
+        if number == _LOOKUP:
+            return FUNCTIONS["plain_lookup"]
+        return FUNCTIONS["plain_update"] if head.writable and self._in_frame(3, head.value_size) else 0
+
+    def _in_frame(self, register: int, size: int) -> bool:
+        """Whether a register points to that many bytes of the own frame."""
+        pointer = self.pointers[register]
+        return pointer is not None and pointer[0] == FRAME and -FRAME_BYTES <= pointer[1] <= -size
+
     def _after_helper(self, slot: int, result: Pointer) -> None:
         self._clear(self.live[slot + 1])
         self.pointers[0:6] = (result, None, None, None, None, None)
@@ -334,7 +356,7 @@ class Compiler(Pointers):
     def _array_lookup(self, number: int) -> bool:
         """The lookup in an array with the key in the own frame, without a call; False: it is not such a case."""
         key = self.pointers[2]
-        if key is None or key[0] != FRAME or not -FRAME_BYTES <= key[1] <= -4:
+        if key is None or not self._in_frame(2, 4):
             return False
         head = self.program.maps[number].head
         value = rr(b"\x69", RAX, RAX) + int32(head.value_stride) + load_constant(R11, head.values)
