@@ -11,7 +11,7 @@ from linscope.bpf.verifier import comparison
 from linscope.bpf.verifier import registers as r
 from linscope.bpf.verifier import state as st
 from linscope.bpf.verifier.map_values import fields_of, has_spin_lock
-from linscope.bpf.verifier.precision import mark_precise, note_linked
+from linscope.bpf.verifier.precision import mark_precise
 from linscope.bpf.verifier.registers import Register
 from linscope.bpf.verifier.rejection import Rejection
 
@@ -83,7 +83,7 @@ def check_branch(checker: Checker, instruction: Instruction, slot: int) -> int:
             return slot + off + 1 if taken else slot + 1
         linked = _linked(state, first, second)
         if linked:
-            note_linked(checker, linked)
+            checker.remember(linked)
     aside = checker.push(slot + off + 1, slot)
     checker.note(aside, True, first, second)
     checker.note(state, False, first, second)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from linscope.bpf.instructions import Instruction
     from linscope.bpf.program import Map, Program
     from linscope.bpf.verifier.map_values import Fields
-    from linscope.bpf.verifier.state import Frame, Path, State
+    from linscope.bpf.verifier.state import Frame, Linked, Path, State
 
 MAX_PENDING = 8192  # BPF_COMPLEXITY_LIMIT_JMP_SEQ
 MAX_STATES = 64  # BPF_COMPLEXITY_LIMIT_STATES, for programs without CAP_BPF
@@ -196,6 +196,20 @@ class Checker:
         self.path_length += 1
         if self.path_length % _MAX_PATH == 0:
             state.path = shorten(state)
+
+    def remember(self, what: int | Linked) -> None:
+        """Note in the history which stack slot the current instruction uses, or what it compared.
+
+        Precision finds its way back by it.
+        """
+        state = self.state
+        history = state.history
+        if history is not None and history[1] == self.slot and self.noted == self.processed:
+            state.history = (history[0], self.slot, history[2], what)
+        else:
+            state.history = (history, self.slot, self.previous, what)
+            state.notes += 1
+            self.noted = self.processed
 
     def map_of(self, register: Register) -> Map:
         """The map of a map pointer, a map value or key."""

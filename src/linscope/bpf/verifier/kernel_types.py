@@ -79,8 +79,6 @@ def walk_struct(checker: Checker, btf: Btf, type_id: int, off: int, size: int, n
                     f"access beyond struct {struct.name} at off {off} size {size}", number,
                 )  # fmt: skip
             return r.OF_SIZE[size]
-        if struct.is_union:
-            return r.OF_SIZE[size]
         inner = _member_at(btf, struct, off, size, number)
         if inner is None:
             return r.OF_SIZE[size]
@@ -130,6 +128,8 @@ def _member_at(btf: Btf, struct: bt.Struct, off: int, size: int, number: int) ->
         length = _size(btf, inner)
         if off < start + length:
             if off + size > start + length:
+                if struct.is_union:
+                    continue
                 raise Rejection(
                     "kernel-struct-access",
                     f"access beyond the end of member {member.name} (mend:{start + length}) in struct "
@@ -196,6 +196,10 @@ def check_argument_access(checker: Checker, number: int, off: int, size: int, *,
         raise Rejection("context-access", f"func '{name}' size {size} must be 8", number)
     result = _pointer(checker, btf, found)
     if result.type == r.SCALAR:
+        if program.attach_type == b.BPF_TRACE_ITER and index < len(parameters):
+            # void *: of iterators over maps, memory of the size that attaching will check (bpf_ctx_arg_aux)
+            flags = r.OR_NULL | (r.RDONLY if parameters[index].name == "key" else 0)
+            return Register(r.BUF | flags, bd.ZERO, id=checker.new_id())
         return r.UNKNOWN
     or_null = program.attach_type == b.BPF_TRACE_ITER and index > 0
     kind = result.type | (r.TRUSTED if checker.kernel >= (6, 2) else 0) | (r.OR_NULL if or_null else 0)

@@ -256,14 +256,3 @@ def _leave(registers: list[int], stacks: list[int], current: int, *, arguments: 
     if arguments:
         registers[current - 1] |= mine
     return current - 1
-
-
-def note_linked(checker: Checker, linked: Linked) -> None:
-    """Note in the history that the current comparison told something about all these."""
-    state = checker.state
-    history = state.history
-    if history is not None and history[1] == checker.slot and checker.noted == checker.processed:
-        state.history = (history[0], checker.slot, history[2], linked)
-    else:
-        state.history = (history, checker.slot, checker.previous, linked)
-        checker.noted = checker.processed

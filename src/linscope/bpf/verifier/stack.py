@@ -63,18 +63,6 @@ def grow(checker: Checker, frame: Frame, depth: int) -> None:
         checker.stack_depths[frame.function] = depth
 
 
-def _note_access(checker: Checker, frame_number: int, number: int) -> None:
-    """Note in the history which stack slot the current instruction uses, for the way back of precision."""
-    state = checker.state
-    history = state.history
-    access = frame_number << 6 | number
-    if history is not None and history[1] == checker.slot and checker.noted == checker.processed:
-        state.history = (history[0], checker.slot, history[2], access)
-    else:
-        state.history = (history, checker.slot, checker.previous, access)
-        checker.noted = checker.processed
-
-
 def write(checker: Checker, number: int, off: int, size: int, value: int) -> None:
     """Store register value (-1: an immediate or something unknown) through stack pointer number.
 
@@ -124,7 +112,7 @@ def _write_at(checker: Checker, pointer: Register, off: int, size: int, value: i
                 raise Rejection(
                     "stack-pointer-escapes", "cannot spill pointers to stack into stack frame of the caller", value
                 )
-    _note_access(checker, frame_number, number)
+    checker.remember(frame_number << 6 | number)
     if size == 8:
         frame.written |= 1 << number
     if stored is not None:
@@ -223,7 +211,7 @@ def read(checker: Checker, number: int, off: int, size: int, value: int) -> None
         spill_size = kinds.count(st.SPILL)
         if size == 8 and spill_size == 8:
             if value >= 0:
-                _note_access(checker, frame_number, place)
+                checker.remember(frame_number << 6 | place)
                 current.registers[value] = spill
             elif checker.is_pointer(spill):
                 raise Rejection("pointer-leak", f"leaking pointer from stack off {off}")
@@ -233,7 +221,7 @@ def read(checker: Checker, number: int, off: int, size: int, value: int) -> None
         if value < 0:
             return
         if not at and size <= spill_size and (size == spill_size or checker.kernel >= (6, 8)):
-            _note_access(checker, frame_number, place)
+            checker.remember(frame_number << 6 | place)
             filled = spill.with_bounds(bd.truncate(spill.bounds, size))
             if spill.bounds[bd.UMAX] >> 8 * size and filled.id:
                 filled = filled.with_id(0)

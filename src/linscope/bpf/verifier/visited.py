@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from linscope.bpf.verifier.registers import Register
     from linscope.bpf.verifier.state import Frame, Slot, State
 
+_MAX_NOTES = 40  # of the history between two kept states, as since v6.10
 SAFE, EXACT, WITHIN = range(3)  # how states are compared: was safe before; is the same; its numbers are part of the old
 _RANGED = frozenset((r.MAP_VALUE, r.MAP_KEY, r.MEM, r.BUF, r.TP_BUFFER))
 
@@ -57,7 +58,12 @@ def is_visited(checker: Checker, slot: int) -> bool:
     """
     state = checker.state
     force = slot in checker.force_points
-    add = force or (checker.jumps - checker.jumps_at_state >= 2 and checker.processed - checker.processed_at_state >= 8)
+    long = state.notes > _MAX_NOTES
+    add = (
+        force
+        or long
+        or (checker.jumps - checker.jumps_at_state >= 2 and checker.processed - checker.processed_at_state >= 8)
+    )
     key = (slot, state.frames[-1].callsite)
     kept = checker.explored.get(key)
     if kept:
@@ -72,7 +78,7 @@ def is_visited(checker: Checker, slot: int) -> bool:
                     one.hits += 1
                     return True
                 jumps = checker.jumps - checker.jumps_at_state
-                if not force and jumps < 20 and checker.processed - checker.processed_at_state < 100:
+                if not force and not long and jumps < 20 and checker.processed - checker.processed_at_state < 100:
                     add = False
             elif equal(checker, old, state, SAFE):
                 one.hits += 1
@@ -106,6 +112,7 @@ def _keep(checker: Checker, key: tuple[int, int], slot: int) -> None:
     state.parent = new
     state.first = slot
     state.history = None
+    state.notes = 0
     for frame in state.frames:
         frame.written = 0
 

@@ -85,6 +85,7 @@ def _run(checker: Checker) -> None:
         if not done:
             if previous != slot - 1 and previous >= 0 and not (previous == slot - 2 and not code[slot - 1].code):
                 state.history = (state.history, slot, previous, -1)
+                state.notes += 1
                 checker.noted = checker.processed
             seen.add(slot)
             previous = slot
