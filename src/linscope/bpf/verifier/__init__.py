@@ -17,6 +17,7 @@ from linscope.bpf.verifier.liveness import live_registers
 from linscope.bpf.verifier.rejection import Rejection
 from linscope.bpf.verifier.walk import walk
 from linscope.bpf.verifier.well_formed import check_instructions
+from linscope.errors import FormatError
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def verify(
         depth = _check(checker)
     except Rejection as rejection:
         return refuse(checker, rejection)
+    except FormatError as error:  # damaged types: the kernel's, or the program's own
+        return refuse(checker, Rejection("damaged-types", str(error)))
     return accept(checker, depth)
 
 
