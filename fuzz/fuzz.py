@@ -29,8 +29,8 @@ def build() -> tuple[Path, bool]:
     """(the harness, whether libFuzzer drives it)."""
     BUILD.mkdir(parents=True, exist_ok=True)
     out = BUILD / "native"
-    sources = [str(ROOT / "fuzz" / "native.cpp")]
-    sources += [str(NATIVE / f"{name}.cpp") for name in ("scan", "fold", "unwind", "cfi", "ring", "lines")]
+    sources = [str(ROOT / "fuzz" / name) for name in ("native.cpp", "bpf_maps.cpp")]
+    sources += [str(NATIVE / f"{name}.cpp") for name in ("scan", "fold", "unwind", "cfi", "ring", "lines", "bpf_maps")]
     common = ["-std=c++20", "-O1", "-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
     clang = shutil.which("clang++")
     if clang:
@@ -121,6 +121,12 @@ def seeds_of_cfi() -> list[bytes]:
     return made
 
 
+def seeds_of_maps() -> list[bytes]:
+    """Operations in turn on a map of every kind."""
+    operations = bytes(n * 37 % 256 for n in range(400))
+    return [bytes((32, kind, 1, 5, 3, 7)) + operations for kind in range(12)]
+
+
 def seeds_of_pages() -> list[bytes]:
     """Pages of trace.dat files, and made-up ones of every kind of event, in both byte orders and sizes of long."""
     made = []
@@ -144,7 +150,7 @@ def write_seeds() -> Path:
     folder = BUILD / "seeds"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    seeds = seeds_of_every_type() + seeds_of_cfi() + seeds_of_pages()
+    seeds = seeds_of_every_type() + seeds_of_cfi() + seeds_of_maps() + seeds_of_pages()
     for path in sorted(RECORDINGS.iterdir()) if RECORDINGS.is_dir() else []:
         seeds += seeds_of_recording(path)
     for number, seed in enumerate(seeds):

@@ -2,7 +2,8 @@
 // The first byte chooses the target:
 //   even: event layouts and records for the scanner, with an unwinder for samples that carry a stack dump (bit 3);
 //   odd:  call frame information and a stack for the unwinder;
-//   even, bit 4: pages of a trace ring buffer, whose events become columns and lines.
+//   even, bit 4: pages of a trace ring buffer, whose events become columns and lines;
+//   even, bit 5: operations on maps of the user-space eBPF machine (bpf_maps.cpp).
 // See input() in fuzz.py for how a recording becomes such an input.
 #include <algorithm>
 #include <cstdint>
@@ -18,13 +19,14 @@
 #include "../src/linscope/_native/ring.h"
 #include "../src/linscope/_native/scan.h"
 #include "../src/linscope/_native/unwind.h"
+#include "bpf_maps.h"
 
 using namespace linscope;
 
 namespace {
 
 constexpr size_t kLayoutBytes = 24, kMaxLayouts = 4;
-constexpr uint8_t kUnwinds = 1, kSwaps = 2, kUnwindsSamples = 8, kTraces = 16;
+constexpr uint8_t kUnwinds = 1, kSwaps = 2, kUnwindsSamples = 8, kTraces = 16, kMaps = 32;
 
 void expect(bool holds, const char *what) {
     if (!holds) {
@@ -217,6 +219,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     try {
         if (data[0] & kUnwinds) {
             unwind(data + 1, size - 1, data[0] & kSwaps);
+        } else if (data[0] & kMaps) {
+            fuzz_bpf_maps(data + 1, size - 1);
         } else if (data[0] & kTraces) {
             trace(data, size, data[0] & kSwaps);
         } else {
