@@ -29,6 +29,16 @@ _FOR_EACH_MAPS = frozenset(
         b.BPF_MAP_TYPE_ARRAY, b.BPF_MAP_TYPE_PERCPU_ARRAY,
     )
 )  # fmt: skip
+# functions with much stack get one of their own in these programs, on x86-64, since v6.13 (a76ab5731e32)
+_PRIVATE_STACKS = frozenset(
+    (
+        b.BPF_PROG_TYPE_KPROBE,
+        b.BPF_PROG_TYPE_TRACEPOINT,
+        b.BPF_PROG_TYPE_PERF_EVENT,
+        b.BPF_PROG_TYPE_RAW_TRACEPOINT,
+    )
+)
+_LEAST_PRIVATE = 64  # bytes, BPF_PRIV_STACK_MIN_SIZE
 _PEER_NAMES = frozenset(
     (
         b.BPF_CGROUP_UDP4_RECVMSG, b.BPF_CGROUP_UDP6_RECVMSG, b.BPF_CGROUP_INET4_GETPEERNAME,
@@ -285,10 +295,11 @@ def _chain(checker: Checker, first: int) -> int:
             if calls or (is_function_load(instruction) and to not in checker.async_functions):
                 found.append(to)
     deepest = 0
+    private = checker.kernel >= (6, 13) and checker.program.type in _PRIVATE_STACKS and not checker.tail_calls
     best: dict[tuple[int, int], int] = {}
-    pending = [(first, 0, 1)]
+    pending = [(first, 0, 0, 1)]
     while pending:
-        start, depth, frames = pending.pop()
+        start, depth, total, frames = pending.pop()
         if start in checker.tail_calls and frames > 1 and depth >= 256:
             raise Rejection(
                 "stack-depth",
@@ -296,16 +307,19 @@ def _chain(checker: Checker, first: int) -> int:
                 slot=start,
             )
         own = checker.stack_depths.get(start, 0)
-        # what the interpreter takes, and, since v6.9 (1a1ad782dcbb), what the JIT does
-        depth += (max(own, 1) + 31) & -32 if checker.kernel < (6, 9) else (own + 15) & -16
+        # what the interpreter takes, and, since v6.9, what the JIT does
+        own = (max(own, 1) + 31) & -32 if checker.kernel < (6, 9) else (own + 15) & -16
+        total += own
+        if not private or own < _LEAST_PRIVATE:
+            depth += own
         if depth > b.MAX_BPF_STACK:
             raise Rejection("stack-depth", f"combined stack size of {frames} calls is {depth}. Too large", slot=start)
-        deepest = max(deepest, depth)
-        if best.get((start, frames), -1) >= depth:
+        deepest = max(deepest, total)
+        if best.get((start, frames), -1) >= total:
             continue
-        best[start, frames] = depth
+        best[start, frames] = total
         for to in edges[start]:
             if frames >= b.MAX_CALL_FRAMES:
                 raise Rejection("call-depth", f"the call stack of {frames} frames is too deep !", slot=start)
-            pending.append((to, depth, frames + 1))
+            pending.append((to, depth, total, frames + 1))
     return deepest
