@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _ARGUMENTS = 0b111110
 _FRAME_POINTER = 10
+_ALL = (1 << 11) - 1
+_ALL_SLOTS = (1 << 64) - 1
 
 
 def mark_precise(checker: Checker, number: int) -> None:
@@ -142,9 +144,11 @@ def _mark_all(checker: Checker) -> None:
     """All numbers in all kept states on the way here matter: the way back got lost."""
     state = checker.state.parent
     while state is not None:
+        if all(frame.precise == _ALL and frame.precise_stack == _ALL_SLOTS for frame in state.frames):
+            return  # and so are those before it
         for frame in state.frames:
-            frame.precise = (1 << 11) - 1
-            frame.precise_stack = (1 << 64) - 1
+            frame.precise = _ALL
+            frame.precise_stack = _ALL_SLOTS
         state = state.parent
 
 

@@ -145,6 +145,8 @@ def _keep_all(state: State) -> None:
     """What a loop still reads is not known yet: all of it counts as read and precise."""
     node = state.parent
     while node is not None:
+        if all(frame.reads == frame.precise_stack == (1 << 64) - 1 for frame in node.frames):
+            return  # and so are those before it
         for frame in node.frames:
             frame.reads = (1 << 64) - 1
             frame.precise = (1 << 11) - 1
