@@ -1,0 +1,1 @@
+"""Tracing languages: text -> typed syntax -> eBPF."""
