@@ -41,9 +41,14 @@ class Descriptor:
 
     def close(self) -> None:
         """Close it; harmless when repeated."""
-        fd, self.fd = self.fd, -1
+        fd = self.take()
         if fd >= 0:
             os.close(fd)
+
+    def take(self) -> int:
+        """The descriptor, which is the caller's from now on; the object is as closed."""
+        fd, self.fd = self.fd, -1
+        return fd
 
     @property
     def id(self) -> int:

@@ -53,7 +53,7 @@ class Link(Descriptor):
         return cls(get_by_id("link", id), "found")
 
     def close(self) -> None:
-        """Detach, unless it is pinned; harmless when repeated.  ``detach.close_all`` does it without waiting."""
+        """Detach, unless it is pinned; harmless when repeated.  ``detach.close_all`` does not wait."""
         super().close()
         for part in self.parts:
             part.close()

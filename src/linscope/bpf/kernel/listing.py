@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from linscope.abi import bpf as b
 from linscope.bpf.kernel.descriptor import get_by_id
 from linscope.bpf.kernel.targets import iter_kernel_types
+from linscope.bpf.names import LINK_TYPES, MAP_TYPES, PROGRAM_TYPES, type_name
 from linscope.errors import SystemCallError
 from linscope.sys import bpf as sys_bpf
 from linscope.sys.bpf_errors import explain
@@ -22,16 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _INFO_SIZE = 256
-
-
-def _names(prefix: str) -> dict[int, str]:
-    """Number -> name of an enum of abi.bpf, in lower case: "perf_event_array"."""
-    return {value: name[len(prefix) :].lower() for name, value in vars(b).items() if name.startswith(prefix)}
-
-
-MAP_TYPES = _names("BPF_MAP_TYPE_")
-PROGRAM_TYPES = _names("BPF_PROG_TYPE_")
-LINK_TYPES = _names("BPF_LINK_TYPE_")
 
 
 class ProgramInfo(NamedTuple):
@@ -174,7 +165,7 @@ def program_info(fd: int) -> ProgramInfo:
     (name, flags) = struct.unpack_from("=16sxxxxI", first, 64)
     time_ns, runs, misses, verified, object_id, attach_id = struct.unpack_from("=QQQIII", first, 192)
     return ProgramInfo(
-        number, PROGRAM_TYPES.get(kind, str(kind)), _text(name), tag.hex(), bool(flags & 1), loaded, uid, xlated, jited,
+        number, type_name(PROGRAM_TYPES, kind), _text(name), tag.hex(), bool(flags & 1), loaded, uid, xlated, jited,
         struct.unpack_from(f"={count}I", ids), struct.unpack_from("=I", first, 128)[0], time_ns, runs, misses, verified,
         attach_id, object_id,
     )  # fmt: skip
@@ -187,7 +178,7 @@ def map_info(fd: int) -> MapInfo:
     btf_id, key_type, value_type = struct.unpack_from("=III", info, 64)
     more = fdinfo(fd)
     return MapInfo(
-        number, MAP_TYPES.get(kind, str(kind)), _text(name), key_size, value_size, entries, flags, btf_id, key_type,
+        number, type_name(MAP_TYPES, kind), _text(name), key_size, value_size, entries, flags, btf_id, key_type,
         value_type, struct.unpack_from("=Q", info, 80)[0], more.get("frozen") == "1", int(more.get("memlock", "0")),
     )  # fmt: skip
 
@@ -247,7 +238,7 @@ def link_info(fd: int) -> LinkInfo:
         details[name] = struct.unpack_from("=" + form, info, offset)[0]
     if not details.get("cookie", 1):
         del details["cookie"]
-    return LinkInfo(number, LINK_TYPES.get(kind, str(kind)), program, details)
+    return LinkInfo(number, type_name(LINK_TYPES, kind), program, details)
 
 
 def _with_text(fd: int, pointer_at: int, length_at: int) -> tuple[bytes, str]:
