@@ -96,10 +96,10 @@ def test_pictures_of_a_recording(conformance: Path, tmp_path: Path, suffix: str)
 
 def test_a_bug_of_ours_leaves_a_report(tmp_path: Path) -> None:
     code = (
-        "from linscope import cli\n"
+        "from linscope import cli, commands\n"
         "class Broken:\n"
         "    def __getitem__(self, name): raise ZeroDivisionError('seven')\n"
-        "cli.COMMANDS = Broken()\n"
+        "commands.COMMANDS = Broken()\n"
         "cli.main(['report'])"
     )
     done = subprocess.run(
