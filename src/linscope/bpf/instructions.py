@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import NamedTuple
 else:
-    from collections import namedtuple
+    from linscope.bpf._named import named_tuple
 
 SIZE = 8  # bytes of a slot
 WIDE = b.BPF_LD | b.BPF_IMM | b.BPF_DW
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         imm: int  # s32
 
 else:
-    Instruction = namedtuple("Instruction", "code dst src off imm")
+    Instruction = named_tuple("Instruction", "code dst src off imm")
 
 
 def decode(data: bytes | memoryview, *, little_endian: bool = True, where: str = "") -> list[Instruction]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from linscope.binfmt.btf import Btf
     from linscope.bpf.instructions import Instruction
 else:
-    from collections import namedtuple
+    from linscope.bpf._named import named_tuple
 
 if TYPE_CHECKING:
 
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
         type_id: int  # BTF_KIND_FUNC in the program's BTF; 0: not known
 
 else:
-    Line = namedtuple("Line", "slot file line column text")
-    Function = namedtuple("Function", "slot name type_id")
+    Line = named_tuple("Line", "slot file line column text")
+    Function = named_tuple("Function", "slot name type_id")
 
 
 class Map:

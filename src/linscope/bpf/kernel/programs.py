@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from linscope.bpf.program import Program
     from linscope.errors import SystemCallError
 else:
-    from collections import namedtuple
+    from linscope.bpf._named import named_tuple
 
 _FIRST_LOG, _LARGEST_LOG = 1 << 16, 1 << 24  # bytes
 _MAP_SOURCES = {b.BPF_PSEUDO_MAP_IDX: b.BPF_PSEUDO_MAP_FD, b.BPF_PSEUDO_MAP_IDX_VALUE: b.BPF_PSEUDO_MAP_VALUE}
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         context: bytes  # the context afterwards
 
 else:
-    Run = namedtuple("Run", "result duration_ns data context")
+    Run = named_tuple("Run", "result duration_ns data context")
 
 
 class KernelProgram(Descriptor):
