@@ -15,8 +15,8 @@ TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
     from typing import Any
 
-    from linscope.analysis.filters import Filter as Filter
     from linscope import bpf as bpf
+    from linscope.analysis.filters import Filter as Filter
     from linscope.api import open as open
     from linscope.api import record as record
     from linscope.recording import Recording as Recording
