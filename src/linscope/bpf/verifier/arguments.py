@@ -161,11 +161,11 @@ def _check_type(
         name = r.struct_name(register) or str(register.info[1] if isinstance(register.info, tuple) else "")
         wanted = detail or "sock_common"
         fine = name in _SOCKET_NAMES if wanted == "sock_common" else name == wanted
-        if not fine and not _contains(checker, register, wanted):
+        if not fine and not contains_struct(register, wanted):
             raise Rejection("argument-type", f"R{number} is of type {name} but {wanted} is expected", number)
 
 
-def _contains(checker: Checker, register: Register, wanted: str) -> bool:
+def contains_struct(register: Register, wanted: str) -> bool:
     """Whether the struct has the wanted one where the pointer points: at its begin, or as a member."""
     from linscope.binfmt import btf_types as bt
 

@@ -61,6 +61,8 @@ SUGGESTIONS = {
     "no-exit": "End each function with exit or a jump.",
     "invalid-register": "There are r0 to r10.",
     "frame-pointer-write": "r10 cannot be changed; copy it.",
+    "section": "Pair bpf_rcu_read_lock and bpf_preempt_disable with their ends on every path, within one function.",
+    "untrusted-pointer": "Acquire a reference (bpf_task_acquire ...), or take the pointer straight from the context.",
     "unresolved-relocation": "The kernel has no such field, type or value (CO-RE): guard it with "
     "bpf_core_field_exists or bpf_core_type_exists.",
     "unknown-helper": "Programs of this type may not call this helper, on this kernel.",

@@ -158,6 +158,10 @@ def _jump(checker: Checker, instruction: Instruction, slot: int) -> int:
         check_references(checker)
         if len(state.frames) > 1:
             return leave(checker, slot)
+        if state.rcu or state.preempt:
+            region = "bpf_rcu_read_lock" if state.rcu else "bpf_preempt_disable"
+            what = f"BPF_EXIT instruction in main prog cannot be used inside {region}-ed region"
+            raise Rejection("section", what)
         check_exit(checker)
         return -1
     return check_branch(checker, instruction, slot)
