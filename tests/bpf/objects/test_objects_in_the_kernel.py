@@ -25,7 +25,7 @@ from linscope.bpf.kernel.errors import TrampolineRefused, VerifierError
 from linscope.bpf.kernel.objects import LoadedObject, load_object
 from linscope.bpf.kernel.running import RunningKernel
 from linscope.bpf.objects.reader import read_object
-from linscope.errors import LinscopeError
+from linscope.errors import LinscopeError, NotInKernel
 from linscope.sys import bpf as sys_bpf
 
 pytestmark = pytest.mark.kernel
@@ -278,6 +278,49 @@ def test_many_places_with_one_link(loaded: Callable[..., LoadedObject], probed: 
         probed.add_one(1)
         probed.add_one(1)
     assert (number(object_.read("entered")), number(object_.read("cookies"))) == (3, 102)
+
+
+@pytest.mark.parametrize("multi", [True, False])
+def test_sections_of_many_functions(
+    multi: bool, loaded: Callable[..., LoadedObject], probed: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one link, or function by function where the kernel (before v6.6) has no such links."""
+    from linscope.bpf.kernel import attach_multi
+
+    if not multi:
+
+        def refuse(*_: object, **__: object) -> None:
+            raise NotInKernel("uprobe_multi")
+
+        monkeypatch.setattr(attach_multi, "attach_uprobe_multi", refuse)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(Path(probed._name).parent))
+    object_ = loaded("many", only=["on_entry", "on_return"], wanted_tgid=os.getpid())
+    hows = {object_.attach(name, pid=os.getpid()).how for name in ("on_entry", "on_return")}
+    assert hows <= ({"uprobe_multi", "one by one"} if multi else {"one by one"})
+    for _ in range(5):
+        probed.add_up(1)
+        probed.add_one(1)
+    assert (number(object_.read("entered")), number(object_.read("returned"))) == (10, 10)
+    while object_.links:
+        object_.links.pop().close()
+    probed.add_up(1)
+    assert number(object_.read("entered")) == 10
+
+
+def test_sections_of_many_kernel_functions(loaded: Callable[..., LoadedObject]) -> None:
+    """vfs_read and vfs_readlink, vfs_readv...; without CONFIG_FPROBE one by one."""
+    object_ = loaded("many", only=["on_kernel_entry", "on_kernel_return"], wanted_tgid=os.getpid())
+    try:
+        links = [object_.attach(name) for name in ("on_kernel_entry", "on_kernel_return")]
+    except LinscopeError as error:
+        pytest.skip(f"{error}; run it in the lab")
+    assert {each.how for each in links} <= {"kprobe_multi", "one by one"}
+    with open("/proc/self/comm", "rb", buffering=0) as file:
+        before = number(object_.read("in_kernel")), number(object_.read("out_of_kernel"))
+        for _ in range(5):
+            file.read(1)
+    after = number(object_.read("in_kernel")), number(object_.read("out_of_kernel"))
+    assert all(late - early == 5 for early, late in zip(before, after, strict=True))
 
 
 def test_functions_of_the_kernel_or_why_not(loaded: Callable[..., LoadedObject]) -> None:

@@ -8,12 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from linscope.bpf.kernel import attach_multi, attach_perf, attach_raw, iterators
+from linscope.bpf.kernel.links import Link
 from linscope.bpf.kernel.user_functions import find_file, find_function, find_usdt, match_functions
 from linscope.bpf.objects.sections import find_kind
-from linscope.errors import UsageError
+from linscope.errors import NotInKernel, UsageError
 
 if TYPE_CHECKING:
-    from linscope.bpf.kernel.links import Link
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
+
+    T = TypeVar("T")
     from linscope.bpf.kernel.objects import LoadedObject
     from linscope.bpf.kernel.programs import KernelProgram
 
@@ -61,16 +65,39 @@ def attach_by_section(
         retprobe = how.startswith("kret")
         return attach_perf.attach_kprobe(program, symbol, offset=offset, retprobe=retprobe, cookie=cookie)
     if how.startswith(("kprobe.", "kretprobe.")):
-        names = attach_multi.matching_functions(target) if set(target) & set("*?[") else [target]
-        return attach_multi.attach_kprobe_multi(
-            program, names, retprobe=how.startswith("kret"), session=how.endswith("session"),
-            cookies=[cookie] * len(names) if cookie else None,
-        )  # fmt: skip
+        return _attach_kprobes(program, how, target, cookie)
     if how == "usdt":
         return _attach_usdt(program, target, loaded, cookie, pid)
     if how.startswith(("uprobe", "uretprobe")):
         return _attach_uprobe(program, how, target, cookie, pid)
     raise UsageError(f"programs of the section {section!r} are not attached here")
+
+
+def _attach_kprobes(program: KernelProgram, how: str, target: str, cookie: int) -> Link:
+    """With one link, else (without CONFIG_FPROBE) function by function; sessions cannot be had so."""
+    names = attach_multi.matching_functions(target) if set(target) & set("*?[") else [target]
+    retprobe, session = how.startswith("kret"), how.endswith("session")
+    try:
+        return attach_multi.attach_kprobe_multi(
+            program, names, retprobe=retprobe, session=session, cookies=[cookie] * len(names) if cookie else None
+        )
+    except NotInKernel:
+        if session:
+            raise
+    return _one_by_one(lambda name: attach_perf.attach_kprobe(program, name, retprobe=retprobe, cookie=cookie), names)
+
+
+def _one_by_one(attach: Callable[[T], Link], places: Sequence[T]) -> Link:
+    """A link of many, all or none of which are attached."""
+    parts: list[Link] = []
+    try:
+        for each in places:
+            parts.append(attach(each))
+    except BaseException:
+        for link in parts:
+            link.close()
+        raise
+    return Link(-1, "one by one", parts=parts)
 
 
 def _with_offset(text: str) -> tuple[str, int]:
@@ -94,12 +121,22 @@ def _attach_uprobe(program: KernelProgram, how: str, target: str, cookie: int, p
     else:
         name, offset = _with_offset(function)
         offsets = [int(name, 0) if name[:1].isdigit() else find_function(path, name) + offset]
-    if multi:
+
+    def attach_one(place: int) -> Link:
+        return attach_perf.attach_uprobe(program, path, place, retprobe=retprobe, pid=pid, cookie=cookie)
+
+    if not multi:
+        return attach_one(offsets[0])
+    session = how.endswith("session")
+    try:
         return attach_multi.attach_uprobe_multi(
-            program, path, offsets, retprobe=retprobe, session=how.endswith("session"), pid=max(pid, 0),
+            program, path, offsets, retprobe=retprobe, session=session, pid=max(pid, 0),
             cookies=[cookie] * len(offsets) if cookie else None,
         )  # fmt: skip
-    return attach_perf.attach_uprobe(program, path, offsets[0], retprobe=retprobe, pid=pid, cookie=cookie)
+    except NotInKernel:  # before v6.6
+        if session:
+            raise
+    return _one_by_one(attach_one, offsets)
 
 
 def _attach_usdt(program: KernelProgram, target: str, loaded: LoadedObject | None, cookie: int, pid: int) -> Link:

@@ -80,11 +80,19 @@ def attach_uprobe_multi(
 
 
 def matching_functions(pattern: str) -> list[str]:
-    """Kernel functions that take probes and match "tcp_*".  Raises UnknownNameError, SystemCallError, OSError."""
+    """Kernel functions that take probes and match "tcp_*".
+
+    Raises UnknownNameError, PermissionDenied (also when the kernel is locked down), NotInKernel.
+    """
     from fnmatch import fnmatchcase
 
-    with open(f"{find_tracefs()}/available_filter_functions", encoding="ascii", errors="replace") as file:
-        names = [name for line in file if fnmatchcase(name := line.split()[0], pattern)]
+    place = f"{find_tracefs()}/available_filter_functions"
+    try:
+        with open(place, encoding="ascii", errors="replace") as file:
+            names = [name for line in file if fnmatchcase(name := line.split()[0], pattern)]
+    except OSError as error:
+        what = f"cannot find out which kernel functions match {pattern!r}"
+        raise explain(error, what, where=place, config="CONFIG_DYNAMIC_FTRACE") from error
     if not names:
         raise UnknownNameError("kernel function", pattern)
     return names
