@@ -60,6 +60,8 @@ def test_a_tracepoint(perf_way: str) -> None:
 def test_a_tracepoint_that_is_not_there() -> None:
     with tracepoint_counter() as program, pytest.raises(SystemCallError, match="no tracepoint of that name"):
         attach_perf.attach_tracepoint(program, "syscalls", "sys_enter_nothing")
+    with tracepoint_counter() as program, pytest.raises(SystemCallError, match="did you mean sched:sched_switch"):
+        attach_perf.attach_tracepoint(program, "sched", "sched_swich")
 
 
 def test_links_say_what_they_are() -> None:
@@ -151,6 +153,8 @@ def test_kprobes_or_why_not() -> None:
             assert count_of(program) >= 1
         with pytest.raises(SystemCallError, match="no such function"):
             attach_perf.attach_kprobe(program, "no_such_function")
+        with pytest.raises(SystemCallError, match=r"did you mean .*vfs_read"):
+            attach_perf.attach_kprobe(program, "vfs_raed")
 
 
 def test_kprobes_by_tracefs(monkeypatch: pytest.MonkeyPatch) -> None:

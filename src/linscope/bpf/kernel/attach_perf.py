@@ -75,7 +75,11 @@ def attach_tracepoint(program: KernelProgram, category: str, name: str, *, cooki
     try:
         number = int(read_text(where))
     except OSError as error:
-        why = "there is no tracepoint of that name" if error.errno == ENOENT else ""
+        why = ""
+        if error.errno == ENOENT:
+            from linscope.bpf.kernel.near_names import near_tracepoints
+
+            why = f"there is no tracepoint of that name; {near_tracepoints(name, category)}".rstrip("; ")
         raise explain(error, f"cannot attach to the tracepoint {category}:{name}", why=why) from error
     return _attach_by_id(program, number, -1, f"tracepoint {category}:{name}", cookie)
 
@@ -131,8 +135,12 @@ def attach_kprobe(
     try:
         fd = _open(attr, -1, 0)
     except OSError as error:
-        known = {ENOENT: "there is no such function, or it takes no probe", EINVAL: "no probe can be put there"}
-        raise explain(error, f"cannot attach to the {what}", why=known.get(error.errno or 0, "")) from error
+        why = "no probe can be put there" if error.errno == EINVAL else ""
+        if error.errno == ENOENT:
+            from linscope.bpf.kernel.near_names import near_functions
+
+            why = f"there is no such function, or it takes no probe; {near_functions(symbol)}".rstrip("; ")
+        raise explain(error, f"cannot attach to the {what}", why=why) from error
     return attach_perf_event(program, fd, cookie=cookie, what=what)
 
 

@@ -26,7 +26,11 @@ def attach_raw_tracepoint(program: KernelProgram, name: str = "", *, cookie: int
     try:
         return Link(sys_bpf.raw_tracepoint_open(name, program.fd, cookie=cookie), "raw_tracepoint")
     except OSError as error:
-        why = "there is no tracepoint of that name" if error.errno == ENOENT else ""
+        why = ""
+        if error.errno == ENOENT:
+            from linscope.bpf.kernel.near_names import near_tracepoints
+
+            why = f"there is no tracepoint of that name; {near_tracepoints(name)}".rstrip("; ")
         if error.errno == EINVAL and cookie:
             why = "the running kernel gives raw tracepoints no cookie (since v6.10)"
         raise explain(error, f"cannot attach {program.name!r} to the raw tracepoint {name!r}", why=why) from error
