@@ -5,7 +5,6 @@ Source: bpf(2); Documentation/bpf/maps.rst; kernel/bpf/syscall.c, bpf_map_value_
 
 from __future__ import annotations
 
-import mmap
 from errno import E2BIG, EEXIST, EINVAL, ENOENT, ENOSPC, ENOTSUP, EPERM
 
 from linscope.abi import bpf as b
@@ -16,6 +15,7 @@ from linscope.sys.bpf_errors import ENOTSUPP, explain
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Iterable, Iterator
 
     from linscope.bpf.program import Map
@@ -51,7 +51,7 @@ _SINCE = {
 
 def possible_cpus() -> int:
     """Number of CPUs that the kernel keeps per-CPU values for."""
-    with open("/sys/devices/system/cpu/possible", encoding="ascii") as file:
+    with open("/sys/devices/system/cpu/possible", encoding="utf-8") as file:
         text = file.read().strip()
     count = 0
     for part in text.split(","):
@@ -365,6 +365,8 @@ class KernelMap(Descriptor):
 
     def mmap(self, *, write: bool = True) -> mmap.mmap:
         """The values of an array with BPF_F_MMAPABLE as memory, each padded to eight bytes.  Raises SystemCallError."""
+        import mmap  # few need it
+
         size = (self.value_size + 7 & ~7) * self.max_entries
         size = size + mmap.PAGESIZE - 1 & -mmap.PAGESIZE
         protection = mmap.PROT_READ | (mmap.PROT_WRITE if write else 0)
