@@ -74,6 +74,9 @@ def type_text(btf: Btf, type_id: int) -> str:
         case bt.Var(name=name, type=target):
             return f"{declare(btf, target, name)};"
         case bt.DataSection(name=name, variables=variables, size=size):
+            odd = next((one.variable for one in variables if isinstance(btf.type(one.variable), bt.DataSection)), 0)
+            if odd:
+                raise FormatError(f"BTF type {odd} is a section in section {name!r}", where=btf.where)
             lines = [f"{type_text(btf, one.variable)} /* {one.offset:5} {one.size:5} */" for one in variables]
             return "\n".join([f"/* section {name}, {size} bytes */", *lines])
         case _:

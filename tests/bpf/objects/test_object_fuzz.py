@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from linscope.binfmt.btf import Btf
+from linscope.binfmt.btf_layout import size_of, type_name
+from linscope.binfmt.btf_text import type_text
 from linscope.binfmt.elf import ElfFile
 from linscope.bpf.objects.btf_ext import parse_btf_ext
 from linscope.bpf.objects.raw_types import RawTypes
 from linscope.bpf.objects.reader import read_object
 from linscope.bpf.objects.target import Target
-from linscope.errors import FormatError, InputError, UnknownNameError
+from linscope.errors import FormatError, InputError, LinscopeError, UnknownNameError
 
 Compiled = Callable[[str], Path]
 NAMES = ("counter", "core", "globals", "callbacks", "nested", "percpu", "user")
@@ -129,3 +131,30 @@ def test_damaged_types(compiled: Compiled) -> None:
             Btf(raw.to_bytes())
         except FormatError as error:
             assert error.offset is not None
+
+
+def test_damaged_types_as_text(compiled: Compiled) -> None:
+    """Whatever is asked of damaged types: text or an error; not deeper and deeper."""
+    image = compiled("globals").read_bytes()
+    begin, end = section_span(image, ".BTF")
+    dice = random.Random("text")
+    told = 0
+    for _ in range(150):
+        try:
+            types = Btf(damage(image[begin:end], dice))
+        except FormatError:
+            continue
+        for number in range(1, 60):
+            try:
+                size_of(types, number)
+                told += bool(type_text(types, number) and type_name(types, number))
+            except LinscopeError as error:
+                assert str(error)
+    assert told > 1000
+
+
+def test_sections_in_themselves() -> None:
+    raw = RawTypes(struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, 0, 0, 1) + b"\0")
+    raw.add(15, ".data", 4, 1, 0, 4, count=1)  # KIND_DATASEC, with itself as its variable
+    with pytest.raises(FormatError, match="section in section"):
+        type_text(Btf(raw.to_bytes()), 1)
