@@ -14,6 +14,7 @@ _TYPE_WIDTH, _NAME_WIDTH = 26, 23  # of a member's line, without its indentation
 _MARK = 3 * "X"  # in front of what pahole finds worth changing
 _INNER = 8  # by which the type is narrower one level further in
 _MAX_DEPTH = 32
+_MAX_PADDING = 1 << 14  # members that only fill; damaged sizes would have a thousand million
 
 
 class _Place:
@@ -318,9 +319,12 @@ class _Writer:
             return []
         if isinstance(self.btf.type(self.btf.resolve(last.type)), bt.Struct):
             return []
+        count = -(-layout.padding // last.size)
+        if count > _MAX_PADDING:
+            raise FormatError(f"a struct with {layout.padding} bytes behind its last member", where=self.btf.where)
         tabs = "\t" * inner.indent
         line = f"{tabs}{self.typed(last.type, '', inner)}:{8 * last.size};\n"
-        return [f"\n{tabs}/* Force padding: */\n", *[line] * (-(-layout.padding // last.size))]
+        return [f"\n{tabs}/* Force padding: */\n", *[line] * count]
 
     def _between(
         self, last: MemberLayout, one: MemberLayout, last_size: int, inner: _Place, newline: bool

@@ -153,8 +153,19 @@ def test_damaged_types_as_text(compiled: Compiled) -> None:
     assert told > 1000
 
 
+EMPTY = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, 0, 0, 1) + b"\0"
+
+
+def test_structs_of_gigabytes() -> None:
+    raw = RawTypes(EMPTY)
+    number = raw.add(1, "int", 4, 32)
+    raw.add(4, "huge", 0xFFFFFFFF, raw.string("only"), number, 0, count=1)
+    with pytest.raises(FormatError, match="behind its last member"):
+        type_text(Btf(raw.to_bytes()), 2)
+
+
 def test_sections_in_themselves() -> None:
-    raw = RawTypes(struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, 0, 0, 1) + b"\0")
+    raw = RawTypes(EMPTY)
     raw.add(15, ".data", 4, 1, 0, 4, count=1)  # KIND_DATASEC, with itself as its variable
     with pytest.raises(FormatError, match="section in section"):
         type_text(Btf(raw.to_bytes()), 1)
