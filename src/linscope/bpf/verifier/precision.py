@@ -66,6 +66,9 @@ def follow(checker: Checker, registers: list[int], stacks: list[int]) -> None:
     """Follow numbers backward from the current instruction; registers, stacks: bits of each frame."""
     state: State | None = checker.state
     at = checker.slot
+    assert state is not None
+    marked = state.marked
+    state.marked = (at, state.history, registers.copy(), stacks.copy())
     behind = -1
     skip = True
     current = len(registers) - 1
@@ -81,6 +84,13 @@ def follow(checker: Checker, registers: list[int], stacks: list[int]) -> None:
                     _mark_all(checker)
                     return
                 current = found
+                if (
+                    marked is not None
+                    and at == marked[0]
+                    and history is marked[1]
+                    and _are_within(registers, stacks, marked)
+                ):
+                    return  # from here on the last way back did it all
             if not any(registers) and not any(stacks):
                 return
             if at == state.first and (history is None or (history[0] is None and history[1] == at)):
@@ -101,11 +111,25 @@ def follow(checker: Checker, registers: list[int], stacks: list[int]) -> None:
             return
         if not _mark(parent, registers, stacks):
             return
+        marked = None
         state = parent
         behind = at
         at = parent.last
         if at < 0:
             return
+
+
+def _are_within(
+    registers: list[int], stacks: list[int], marked: tuple[int, History, list[int], list[int]]
+) -> bool:  # fmt: skip
+    """Whether all that is followed was followed by an earlier way back, too."""
+    _, _, others, other_stacks = marked
+    if len(registers) != len(others):
+        return False
+    for number, bits in enumerate(registers):
+        if bits & ~others[number] or stacks[number] & ~other_stacks[number]:
+            return False
+    return True
 
 
 def _mark(state: State, registers: list[int], stacks: list[int]) -> bool:

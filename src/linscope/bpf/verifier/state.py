@@ -98,8 +98,8 @@ class State:
     """All that is known at one instruction on one path."""
 
     __slots__ = (
-        "branches", "callback_depth", "first", "frames", "history", "last", "lock", "may_goto", "notes", "parent",
-        "path", "preempt", "rcu", "references", "slot", "speculative",
+        "branches", "callback_depth", "first", "frames", "history", "last", "lock", "marked", "may_goto", "notes",
+        "parent", "path", "preempt", "rcu", "references", "slot", "speculative",
     )  # fmt: skip
 
     def __init__(self, slot: int) -> None:
@@ -112,6 +112,8 @@ class State:
         self.branches = 0  # paths from here that are not finished
         self.history: History = None  # since parent
         self.notes = 0  # how long it is
+        # the last way back from here: instruction, history, registers and stack slots that were followed
+        self.marked: tuple[int, History, list[int], list[int]] | None = None
         self.first = slot  # where it is since parent
         self.last = -1  # the instruction before it, of a kept state
         self.path: Path = None
@@ -137,6 +139,7 @@ class State:
         new.branches = 0
         new.history = self.history
         new.notes = self.notes
+        new.marked = self.marked
         new.first = self.first
         new.last = self.last
         new.path = self.path

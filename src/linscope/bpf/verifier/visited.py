@@ -113,6 +113,7 @@ def _keep(checker: Checker, key: tuple[int, int], slot: int) -> None:
     state.first = slot
     state.history = None
     state.notes = 0
+    state.marked = None
     for frame in state.frames:
         frame.written = 0
 
