@@ -153,7 +153,10 @@ def _without(a: Bounds, value: int, wide: bool) -> Bounds:
 
 
 def _bits(a: Bounds, value: int, wide: bool, is_set: bool) -> Bounds:
-    """After a test of bits: all are 0, or if it is but one, it is 1."""
+    """After a test of bits: all are 0, or if it is but one, it is 1.
+
+    Where they are 0 the ranges are forgotten, as the kernel does it (since v6.17, 6279846b9b25).
+    """
     if not wide:
         value &= bd.U32
     changed = list(a)
@@ -163,6 +166,5 @@ def _bits(a: Bounds, value: int, wide: bool, is_set: bool) -> Bounds:
         changed[0] |= value
         changed[1] &= ~value
     else:
-        changed[0] &= ~value
-        changed[1] &= ~value
+        changed = [a[0] & ~value, a[1] & ~value, *bd.UNKNOWN[2:]]
     return bd.sync(*changed)
