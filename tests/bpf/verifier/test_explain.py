@@ -144,6 +144,178 @@ refused: R1 !read_ok
   try: Set the register on every path that leads here.  r1 to r5 are lost at each call.
 """,
     ),
+    "bytes below the stack": (
+        """
+        .type raw_tracepoint
+        r1 = 0
+        *(u64 *)(r10 -520) = r1
+        r0 = 0
+        exit
+        """,
+        """
+refused: invalid write to stack R10 off=-520 size=8
+  at 1: *(u64 *)(r10 -520) = r1
+  in filter.s:4: *(u64 *)(r10 -520) = r1
+  r10 is fp0
+  rule: stack-out-of-bounds
+  try: The stack of a function is the 512 bytes below r10: from r10-512 to r10-1.
+""",
+    ),
+    "a pointer that is moved before it is checked": (
+        """
+        .type socket_filter
+        .map counts hash 4 8 16
+        *(u32 *)(r10 -4) = 7
+        r1 = map[counts]
+        r2 = r10
+        r2 += -4
+        call bpf_map_lookup_elem
+        r0 += 4
+        r0 = 0
+        exit
+        """,
+        """
+refused: R0 pointer arithmetic on map_value_or_null prohibited, null-check it first
+  at 6: r0 += 4
+  in filter.s:9: r0 += 4
+  r0 is map_value_or_null(id=1,ks=4,vs=8)
+  rule: pointer-arithmetic-null
+  try: Compare the pointer with 0 before you add to it.
+""",
+    ),
+    "a pointer that is multiplied": (
+        """
+        .type raw_tracepoint
+        r1 *= 8
+        r0 = 0
+        exit
+        """,
+        """
+refused: R1 pointer arithmetic with *= operator prohibited
+  at 0: r1 *= 8
+  in filter.s:3: r1 *= 8
+  r1 is ctx()
+  rule: pointer-arithmetic
+  try: Only + and - of numbers are allowed on pointers, with 64 bits.
+""",
+    ),
+    "a field that this type does not have": (
+        """
+        .type xdp
+        r0 = *(u32 *)(r1 +64)
+        exit
+        """,
+        """
+refused: invalid bpf_context access off=64 size=4
+  at 0: r0 = *(u32 *)(r1 +64)
+  in filter.s:3: r0 = *(u32 *)(r1 +64)
+  r1 is ctx()
+  rule: context-access
+  try: This field does not exist, or not with this size or direction, for this program type.
+""",
+    ),
+    "a helper of another type": (
+        """
+        .type socket_filter
+        call bpf_xdp_adjust_head
+        r0 = 0
+        exit
+        """,
+        """
+refused: program of this type cannot use helper bpf_xdp_adjust_head#44
+  at 0: call bpf_xdp_adjust_head#44
+  in filter.s:3: call bpf_xdp_adjust_head
+  rule: unknown-helper
+  try: Programs of this type may not call this helper, on this kernel.
+""",
+    ),
+    "a helper for GPL programs only": (
+        """
+        .type raw_tracepoint
+        .license MIT
+        r1 = r10
+        r1 += -8
+        r2 = 8
+        r3 = 0
+        call bpf_probe_read_kernel
+        r0 = 0
+        exit
+        """,
+        """
+refused: cannot call GPL-restricted function from non-GPL compatible program
+  at 4: call bpf_probe_read_kernel#113
+  in filter.s:8: call bpf_probe_read_kernel
+  rule: license
+  try: The helper is for GPL-compatible programs: set the license to GPL.
+""",
+    ),
+    "a number used as a pointer": (
+        """
+        .type raw_tracepoint
+        r1 = *(u64 *)(r1 +0)
+        r0 = *(u64 *)(r1 +8)
+        exit
+        """,
+        """
+refused: R1 invalid mem access 'scalar'
+  at 1: r0 = *(u64 *)(r1 +8)
+  in filter.s:4: r0 = *(u64 *)(r1 +8)
+  r1 is scalar()
+  rule: not-a-pointer
+  try: This is a number, not a pointer.  Keep the pointer in r6 to r9, or read kernel memory with bpf_probe_read_kernel.
+""",
+    ),
+    "a size without a limit": (
+        """
+        .type raw_tracepoint
+        r2 = *(u64 *)(r1 +0)
+        r1 = r10
+        r1 += -8
+        r3 = 0
+        call bpf_probe_read_kernel
+        r0 = 0
+        exit
+        """,
+        """
+refused: R2 min value is negative, either use unsigned or 'var &= const'
+  at 4: call bpf_probe_read_kernel#113
+  in filter.s:7: call bpf_probe_read_kernel
+  r2 is scalar()
+  rule: negative-size
+  try: Make the size unsigned, or mask it: size &= MAX.
+""",
+    ),
+    "a result that the hook does not know": (
+        """
+        .type cgroup_skb
+        r0 = 7
+        exit
+        """,
+        """
+refused: At program exit the register R0 has smin=7 smax=7 should have been in [0, 1]
+  at 1: exit
+  in filter.s:4: exit
+  r0 is 7
+  rule: return-value
+  try: Set r0 to a value in the allowed range before exit.
+""",
+    ),
+    "code that nothing reaches": (
+        """
+        .type raw_tracepoint
+        r0 = 0
+        exit
+        r0 = 1
+        exit
+        """,
+        """
+refused: unreachable insn 2
+  at 2: r0 = 1
+  in filter.s:5: r0 = 1
+  rule: unreachable
+  try: Nothing leads to this instruction: remove it.
+""",
+    ),
 }
 
 
