@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 U64, U32 = bd.U64, bd.U32
 S64_MIN, S64_MAX, S32_MIN, S32_MAX = bd.S64_MIN, bd.S64_MAX, bd.S32_MIN, bd.S32_MAX
-_ANY32 = bd.of_tnum(0, U32)
 
 
 def compute(operation: int, a: Bounds, c: Bounds, *, wide: bool) -> Bounds:
     """Bounds of ``a operation c``; operation: BPF_ADD to BPF_ARSH without BPF_MOV; wide: of 64 bits.
 
-    A shift by more than the width, and a division, give unknown numbers, as the kernel has it.
+    A division, and a shift by more than the width or by a number that is not known, give unknown numbers, of 64 bits in
+    32-bit operations too, as the kernel has it since v6.10 (is_safe_to_compute_dst_reg_range).
     """
     if not wide:
         a, c = bd.low_half(a), bd.low_half(c)
     bits = 64 if wide else 32
     if operation in _SHIFTS:
         if c[bd.UMAX] >= bits:
-            return bd.UNKNOWN if wide else _ANY32
+            return bd.UNKNOWN
         if c[bd.MASK] and operation != b.BPF_LSH:
             return _shift_right_unknown(operation, a, c, wide)
     if not a[bd.MASK] and not c[bd.MASK]:
@@ -38,7 +38,7 @@ def compute(operation: int, a: Bounds, c: Bounds, *, wide: bool) -> Bounds:
             return bd.known(result & (U64 if wide else U32))
     function = _FUNCTIONS.get(operation)
     if function is None:
-        return bd.UNKNOWN if wide else _ANY32
+        return bd.UNKNOWN
     result_bounds = function(a, c, wide)
     return result_bounds if wide else bd.low_half(result_bounds)
 
