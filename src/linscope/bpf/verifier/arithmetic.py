@@ -27,11 +27,8 @@ def compute(operation: int, a: Bounds, c: Bounds, *, wide: bool) -> Bounds:
     if not wide:
         a, c = bd.low_half(a), bd.low_half(c)
     bits = 64 if wide else 32
-    if operation in _SHIFTS:
-        if c[bd.UMAX] >= bits:
-            return bd.UNKNOWN
-        if c[bd.MASK] and operation != b.BPF_LSH:
-            return _shift_right_unknown(operation, a, c, wide)
+    if operation in _SHIFTS and (c[bd.MASK] or c[bd.UMAX] >= bits):
+        return bd.UNKNOWN
     if not a[bd.MASK] and not c[bd.MASK]:
         result = _constant(operation, a[bd.VALUE], c[bd.VALUE], bits)
         if result is not None:
@@ -136,15 +133,6 @@ def _xor(a: Bounds, c: Bounds, wide: bool) -> Bounds:
 
 
 def _lsh(a: Bounds, c: Bounds, wide: bool) -> Bounds:
-    if c[bd.MASK]:
-        least, most = c[4], c[5]
-        low_zeros = U64 ^ (1 << least) - 1  # whatever is shifted, the lowest bits are 0
-        top, top32 = (a[5] << most, a[9] << most) if wide else (U64 + 1, a[9] << most)
-        high = top if top <= U64 else U64
-        high32 = top32 if top32 <= U32 else U32
-        low = a[4] << least if top <= U64 else 0
-        low32 = a[8] << least if top32 <= U32 else 0
-        return bd.sync(0, low_zeros, S64_MIN, S64_MAX, low, high, S32_MIN, S32_MAX, low32, high32)
     shift = c[0]
     value, mask = tnum.left((a[0], a[1]), shift)
     signed = (a[2] << shift, a[3] << shift)
@@ -172,19 +160,6 @@ def _arsh(a: Bounds, c: Bounds, wide: bool) -> Bounds:
         return bd.sync(value, mask, a[2] >> shift, a[3] >> shift, 0, U64, S32_MIN, S32_MAX, 0, U32)
     value, mask = tnum.arithmetic_right((a[0], a[1]), shift, 32)
     return bd.sync(value, mask, S64_MIN, S64_MAX, 0, U64, a[6] >> shift, a[7] >> shift, 0, U32)
-
-
-def _shift_right_unknown(operation: int, a: Bounds, c: Bounds, wide: bool) -> Bounds:
-    """Shift to the right by an unknown but allowed distance: the ranges shrink, of the bits nothing is kept."""
-    least, most = c[4], c[5]
-    if operation == b.BPF_RSH:
-        high, low = a[5] >> least, a[4] >> most
-        return bd.sync(0, U64, S64_MIN, S64_MAX, low, high, S32_MIN, S32_MAX, 0, U32)
-    if wide:
-        ends = (a[2] >> least, a[2] >> most, a[3] >> least, a[3] >> most)
-        return bd.sync(0, U64, min(ends), max(ends), 0, U64, S32_MIN, S32_MAX, 0, U32)
-    ends = (a[6] >> least, a[6] >> most, a[7] >> least, a[7] >> most)
-    return bd.sync(0, U32, S64_MIN, S64_MAX, 0, U64, min(ends), max(ends), 0, U32)
 
 
 _SHIFTS = (b.BPF_LSH, b.BPF_RSH, b.BPF_ARSH)
