@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import os
 
+from linscope.bpf.kernel.descriptor import Closing
 from linscope.errors import PermissionDenied
 from linscope.sys import bpf_mount
-
-TYPE_CHECKING = False  # typing itself costs a third of a bare start
-if TYPE_CHECKING:
-    from types import TracebackType
 
 MOUNT_POINT = "/sys/fs/bpf"
 
 
-class PrivatePins:
+class PrivatePins(Closing):
     """A bpf file system that is attached nowhere: pins in ``path`` end with the last process that has it open.
 
     ``path`` is /proc/self/fd/N, so it is for this process; others reach it by /proc/PID/fd/N.
@@ -36,14 +33,6 @@ class PrivatePins:
     def path(self) -> str:
         """The folder to pin in."""
         return f"/proc/self/fd/{self.fd}"
-
-    def __enter__(self) -> PrivatePins:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Unmount it; what is pinned in it alone is gone."""

@@ -17,15 +17,10 @@ if TYPE_CHECKING:
 _ID_AT = {"map": 4, "program": 4, "link": 4, "BTF": 12}  # in struct bpf_{map,prog,link,btf}_info
 
 
-class Descriptor:
-    """Something that the kernel keeps as long as its descriptor is open (or it is pinned, or used)."""
+class Closing:
+    """What is closed at the end of a ``with``."""
 
-    __slots__ = ("fd",)
-    kind = ""
-
-    def __init__(self, fd: int) -> None:
-        """fd: is closed with this object."""
-        self.fd = fd
+    __slots__ = ()
 
     def __enter__(self) -> Self:
         return self
@@ -34,6 +29,21 @@ class Descriptor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def close(self) -> None:
+        """Give back what it holds; harmless when repeated."""
+        raise NotImplementedError
+
+
+class Descriptor(Closing):
+    """Something that the kernel keeps as long as its descriptor is open (or it is pinned, or used)."""
+
+    __slots__ = ("fd",)
+    kind = ""
+
+    def __init__(self, fd: int) -> None:
+        """fd: is closed with this object."""
+        self.fd = fd
 
     def fileno(self) -> int:
         """The descriptor, for select and epoll."""

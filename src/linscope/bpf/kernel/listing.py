@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from linscope.abi import bpf as b
-from linscope.bpf.kernel.descriptor import get_by_id
+from linscope.bpf.kernel.descriptor import Closing, get_by_id
 from linscope.bpf.kernel.targets import iter_kernel_types
 from linscope.bpf.names import LINK_TYPES, MAP_TYPES, PROGRAM_TYPES, type_name
 from linscope.errors import SystemCallError
@@ -302,7 +302,7 @@ def _held_by(folder: str) -> set[tuple[str, int]]:
     return held
 
 
-class RunTimes:
+class RunTimes(Closing):
     """While it is open, the kernel counts runs and run times of programs; the sysctl kernel.bpf_stats_enabled stays."""
 
     def __init__(self) -> None:
@@ -311,12 +311,6 @@ class RunTimes:
             self.fd = sys_bpf.enable_stats()
         except OSError as error:
             raise explain(error, "cannot count run times of programs", since="v5.8 (d46edd671a14)") from error
-
-    def __enter__(self) -> RunTimes:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Count no more, unless somebody else does."""

@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from linscope.abi import bpf as b
+from linscope.bpf.kernel.descriptor import Closing
 from linscope.bpf.kernel.maps import KernelMap
 from linscope.bpf.kernel.programs import KernelProgram, load
 from linscope.bpf.kernel.types import KernelTypes, btf_bytes
@@ -18,15 +19,13 @@ from linscope.errors import SystemCallError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from types import TracebackType
-    from typing import Self
 
     from linscope.bpf.kernel.links import Link
     from linscope.bpf.objects.reader import Object, Variable
 
 
 
-class LoadedObject:
+class LoadedObject(Closing):
     """An object in the kernel: ``maps`` and ``programs`` by name, and ``links`` that ``attach`` has made."""
 
     def __init__(self, source: Object) -> None:
@@ -36,14 +35,6 @@ class LoadedObject:
         self.programs: dict[str, KernelProgram] = {}
         self.links: list[Link] = []
         self.usdt_specs: dict[bytes, int] = {}  # what is in the map of libbpf's usdt.bpf.h
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Detach all, and close programs and maps; what is pinned stays."""

@@ -12,6 +12,7 @@ import struct
 from linscope.abi import bpf as b
 from linscope.abi import perf_event as pe
 from linscope.bpf.kernel.attach_perf import online_cpus
+from linscope.bpf.kernel.descriptor import Closing
 from linscope.errors import UsageError
 from linscope.sys import perf_event_open as sys_perf
 from linscope.sys.bpf_errors import explain
@@ -20,8 +21,6 @@ from linscope.sys.ring import Ring, open_ring
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
-    from typing import Self
 
     from linscope.bpf.kernel.maps import KernelMap
 
@@ -29,7 +28,7 @@ _RECORD = struct.Struct("=IHH")
 _LOST, _SAMPLE = 2, 9  # PERF_RECORD_*
 
 
-class PerfArray:
+class PerfArray(Closing):
     """The reading end of a map of the type BPF_MAP_TYPE_PERF_EVENT_ARRAY.  ``lost`` counts what found no room."""
 
     def __init__(self, target: KernelMap, *, ring_size: int = 1 << 18, wakeup_events: int = 1) -> None:
@@ -64,14 +63,6 @@ class PerfArray:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Unmap and close the rings; harmless when repeated."""

@@ -12,13 +12,13 @@ import select
 import time
 
 from linscope.abi import bpf as b
+from linscope.bpf.kernel.descriptor import Closing
 from linscope.errors import UsageError
 from linscope.sys.bpf_errors import explain
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import NamedTuple, Self
+    from typing import NamedTuple
 
     from linscope.bpf.kernel.maps import KernelMap
 else:
@@ -43,7 +43,7 @@ else:
     Chunk = namedtuple("Chunk", "data size stride records")
 
 
-class RingBuffer:
+class RingBuffer(Closing):
     """The reading end of a map of the type BPF_MAP_TYPE_RINGBUF; there is one for a map."""
 
     def __init__(self, source: KernelMap) -> None:
@@ -71,14 +71,6 @@ class RingBuffer:
         self._words = self._data.cast("I")
         whole.release()
         self._poll: select.poll | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Unmap; harmless when repeated."""
@@ -156,7 +148,7 @@ class RingBuffer:
         return at < self._producer[0] and not self._words[(at & self._mask) >> 2] & b.BPF_RINGBUF_BUSY_BIT
 
 
-class UserRingBuffer:
+class UserRingBuffer(Closing):
     """The writing end of a map of the type BPF_MAP_TYPE_USER_RINGBUF, which programs drain (since v6.1)."""
 
     def __init__(self, source: KernelMap) -> None:
@@ -183,14 +175,6 @@ class UserRingBuffer:
         self._data = whole[_PAGE:]
         self._words = self._data.cast("I")
         whole.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Unmap; harmless when repeated."""
