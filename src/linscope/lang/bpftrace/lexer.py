@@ -6,9 +6,6 @@ Source: bpftrace docs/language.md and docs/language_parsing.md (v0.26).
 
 from __future__ import annotations
 
-import re
-from typing import NamedTuple
-
 from linscope.errors import Diagnostic
 
 IDENTIFIER, VARIABLE, MAP, PARAMETER, NUMBER, STRING, SIGN, END = (
@@ -17,38 +14,36 @@ IDENTIFIER, VARIABLE, MAP, PARAMETER, NUMBER, STRING, SIGN, END = (
 DURATIONS = {
     "ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9,
 }  # fmt: skip
-_SIGNS = (
-    "<<=", ">>=", "...",
-    "->", "++", "--", "<<", ">>", "<=", ">=", "==", "!=", "&&", "||", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=",
-    "..", "?:",
-    *"+-*/%&|^!~<>=?:;,.(){}[]#",
-)  # fmt: skip
-_SPACE = re.compile(r"(?:\s+|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
-_TOKEN = re.compile(
-    r"(?P<number>0[xX][0-9a-fA-F_]+|0[bB][01_]+|[0-9][0-9_]*(?:[eE][0-9]+)?)(?P<suffix>(?:[A-Za-z]\w*)?)"
-    r"|(?P<variable>\$[A-Za-z_]\w*)"
-    r"|(?P<parameter>\$(?:\d+|\#))"
-    r"|(?P<map>@[A-Za-z_]?\w*)"
-    r"|(?P<word>[A-Za-z_]\w*)"
-    r'|(?P<string>")'
-    r"|(?P<sign>" + "|".join(map(re.escape, _SIGNS)) + ")"
-)
-_DIGITS = re.compile(r"[0-9]+")
-_ATTACH_POINT = re.compile(r'(?:"[^"\n]*"|[^\s{,"]|,(?=[^\s{]*\)))+')
+_SIGNS = {
+    3: frozenset(("<<=", ">>=", "...")),
+    2: frozenset("-> ++ -- << >> <= >= == != && || += -= *= /= %= &= |= ^= .. ?:".split()),
+    1: frozenset("+-*/%&|^!~<>=?:;,.(){}[]#"),
+}
+_SPACE = frozenset(" \t\n\r\f\v")
+_FIRST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
+_DIGITS = frozenset("0123456789")
+_WORD = _FIRST | _DIGITS
+_HEX = frozenset("0123456789abcdefABCDEF_")
 _ESCAPES = {"n": 10, "t": 9, "r": 13, "a": 7, "b": 8, "f": 12, "v": 11, "\\": 92, '"': 34, "'": 39, "?": 63}
 _INTEGER_SUFFIXES = {"", "u", "l", "ul", "ll", "ull", "lu", "llu"}
 _LARGEST = (1 << 64) - 1
 
 
-class Token(NamedTuple):
+class Token:
     """One token; kind is one of the names above, text as it stands, value of a NUMBER (int) or STRING (bytes)."""
 
-    kind: str
-    text: str
-    start: int  # characters from the start of the program
-    end: int
-    value: int | bytes = 0
-    suffix: str = ""  # of a number: "s", "ms", "u", ...
+    __slots__ = ("end", "kind", "start", "suffix", "text", "value")
+
+    def __init__(
+        self, kind: str, text: str, start: int, end: int, value: int | bytes = 0, suffix: str = ""
+    ) -> None:  # fmt: skip
+        """start, end: characters from the start of the program; suffix: of a number ("s", "ms", "u", ...)."""
+        self.kind = kind
+        self.text = text
+        self.start = start
+        self.end = end
+        self.value = value
+        self.suffix = suffix
 
 
 class WrongProgram(Exception):
@@ -71,72 +66,134 @@ class Lexer:
 
     def skip_space(self) -> None:
         """Pass over white space and comments.  Raises WrongProgram for a comment that does not end."""
-        match = _SPACE.match(self.text, self.at)
-        self.at = match.end() if match else self.at
-        if self.text.startswith("/*", self.at):
-            raise WrongProgram("a comment that does not end", self.at)
+        text, at, end = self.text, self.at, len(self.text)
+        while at < end:
+            letter = text[at]
+            if letter in _SPACE:
+                at += 1
+            elif letter == "/" and text.startswith("//", at):
+                at = text.find("\n", at)
+                at = end if at < 0 else at
+            elif letter == "/" and text.startswith("/*", at):
+                close = text.find("*/", at + 2)
+                if close < 0:
+                    self.at = at
+                    raise WrongProgram("a comment that does not end", at)
+                at = close + 2
+            else:
+                break
+        self.at = at
 
     def next(self) -> Token:
         """The next token.  Raises WrongProgram."""
         self.skip_space()
-        start = self.at
-        if start >= len(self.text):
+        text, start = self.text, self.at
+        letter = text[start : start + 1]
+        if letter in _FIRST:
+            return self._word(IDENTIFIER, start, start + 1)
+        if not letter:
             return Token(END, "", start, start)
-        match = _TOKEN.match(self.text, start)
-        if match is None:
-            raise WrongProgram(f"unexpected {self.text[start]!r}", start)
-        if match["string"]:
+        if letter == '"':
             return self._string(start)
-        self.at = match.end()
-        text = match[0]
-        if match["number"]:
-            return self._number(match, start)
-        kind = next(
-            kind
-            for group, kind in (
-                ("variable", VARIABLE), ("parameter", PARAMETER), ("map", MAP), ("word", IDENTIFIER), ("sign", SIGN),
-            )
-            if match[group] is not None
-        )  # fmt: skip
-        return Token(kind, text, start, self.at)
+        if letter in _DIGITS:
+            return self._number(start)
+        if letter == "@":
+            return self._word(MAP, start, start + 1)
+        if letter == "$":
+            following = text[start + 1 : start + 2]
+            if following in _DIGITS:
+                self.at = self._past(_DIGITS, start + 1)
+                return Token(PARAMETER, text[start : self.at], start, self.at)
+            if following == "#":
+                self.at = start + 2
+                return Token(PARAMETER, "$#", start, self.at)
+            if following in _FIRST and following:
+                return self._word(VARIABLE, start, start + 2)
+        for length in (3, 2, 1):
+            sign = text[start : start + length]
+            if sign in _SIGNS[length]:
+                self.at = start + length
+                return Token(SIGN, sign, start, self.at)
+        raise WrongProgram(f"unexpected {letter!r}", start)
+
+    def _past(self, letters: frozenset[str], at: int) -> int:
+        """Where letters of a kind end."""
+        text, end = self.text, len(self.text)
+        while at < end and text[at] in letters:
+            at += 1
+        return at
+
+    def _word(self, kind: str, start: int, at: int) -> Token:
+        self.at = self._past(_WORD, at)
+        return Token(kind, self.text[start : self.at], start, self.at)
 
     def tuple_index(self) -> Token | None:
         """The digits behind a dot ("$t.0.1"); None when others stand here."""
-        match = _DIGITS.match(self.text, self.at)
-        if match is None:
+        start = self.at
+        self.at = self._past(_DIGITS, start)
+        if self.at == start:
             return None
-        start, self.at = self.at, match.end()
-        return Token(NUMBER, match[0], start, self.at, int(match[0]))
+        digits = self.text[start : self.at]
+        return Token(NUMBER, digits, start, self.at, int(digits))
 
     def attach_point(self) -> Token:
         """The text of an attach point, up to space, a comma or a brace.  Raises WrongProgram: none."""
         self.skip_space()
-        start = self.at
-        match = _ATTACH_POINT.match(self.text, start)
-        if match is None:
+        text, start = self.text, self.at
+        at, end = start, len(text)
+        while at < end:
+            letter = text[at]
+            if letter == '"':
+                close = text.find('"', at + 1)
+                if close < 0:
+                    break
+                at = close
+            elif letter in _SPACE or letter == "{" or (letter == "," and not self._in_brackets(at + 1)):
+                break
+            at += 1
+        if at == start:
             raise WrongProgram("a probe is missing", start, "kprobe:vfs_read, tracepoint:sched:sched_switch, begin ...")
-        self.at = match.end()
-        return Token(IDENTIFIER, match[0], start, self.at)
+        self.at = at
+        return Token(IDENTIFIER, text[start:at], start, at)
 
-    def _number(self, match: re.Match[str], start: int) -> Token:
-        text, suffix = match["number"].replace("_", ""), match["suffix"]
+    def _in_brackets(self, at: int) -> bool:
+        """Whether a bracket closes before space or a brace: a comma in the arguments of a C++ function."""
+        text, end = self.text, len(self.text)
+        while at < end and text[at] not in _SPACE and text[at] not in "{(":
+            if text[at] == ")":
+                return True
+            at += 1
+        return False
+
+    def _number(self, start: int) -> Token:
+        text = self.text
+        if text[start : start + 2] in ("0x", "0X"):
+            digits_end = self._past(_HEX, start + 2)
+        elif text[start : start + 2] in ("0b", "0B"):
+            digits_end = self._past(frozenset("01_"), start + 2)
+        else:
+            digits_end = self._past(_DIGITS | {"_"}, start)
+            if text[digits_end : digits_end + 1] in ("e", "E") and text[digits_end + 1 : digits_end + 2] in _DIGITS:
+                digits_end = self._past(_DIGITS, digits_end + 1)
+        self.at = self._past(_WORD, digits_end)
+        digits, suffix = text[start:digits_end].replace("_", ""), text[digits_end : self.at]
         if suffix and suffix not in DURATIONS and suffix.lower() not in _INTEGER_SUFFIXES:
             hint = f"durations are {', '.join(DURATIONS)}; integers may end in u, l, ul, ll, ull"
-            raise WrongProgram(f"a number cannot end in {suffix!r}", match.end("number"), hint)
-        base, _, exponent = text.lower().partition("e") if text[:2].lower() != "0x" else (text, "", "")
+            raise WrongProgram(f"a number cannot end in {suffix!r}", digits_end, hint)
+        base, _, exponent = digits.lower().partition("e") if digits[:2].lower() != "0x" else (digits, "", "")
         octal = len(base) > 1 and base[0] == "0" and base.isdigit()
         try:
             value = int(base, 8 if octal else 0)
         except ValueError:
-            raise WrongProgram(f"no number: {text!r}", start, "octal numbers have the digits 0 to 7") from None
+            raise WrongProgram(f"no number: {digits!r}", start, "octal numbers have the digits 0 to 7") from None
         if exponent:
             if int(exponent) > 19:
-                raise WrongProgram(f"{text} does not fit into 64 bits", start)
+                raise WrongProgram(f"{digits} does not fit into 64 bits", start)
             value *= 10 ** int(exponent)
         value *= DURATIONS.get(suffix, 1)
         if value > _LARGEST:
-            raise WrongProgram(f"{match[0]} does not fit into 64 bits", start)
-        return Token(NUMBER, match[0], start, self.at, value, suffix)
+            raise WrongProgram(f"{text[start : self.at]} does not fit into 64 bits", start)
+        return Token(NUMBER, text[start : self.at], start, self.at, value, suffix)
 
     def _string(self, start: int) -> Token:
         out = bytearray()
@@ -162,13 +219,12 @@ class Lexer:
         text = self.text
         letter = text[at : at + 1]
         if letter == "x":
-            digits = re.compile(r"[0-9a-fA-F]{1,2}").match(text, at + 1)
-            if digits:
-                return int(digits[0], 16), digits.end()
+            end = min(self._past(_HEX - {"_"}, at + 1), at + 3)
+            if end > at + 1:
+                return int(text[at + 1 : end], 16), end
         elif letter and letter in "01234567":
-            digits = re.compile(r"[0-7]{1,3}").match(text, at)
-            assert digits is not None
-            return int(digits[0], 8) & 0xFF, digits.end()
+            end = min(self._past(frozenset("01234567"), at), at + 3)
+            return int(text[at:end], 8) & 0xFF, end
         elif letter in _ESCAPES and letter:
             return _ESCAPES[letter], at + 1
         raise WrongProgram(f"no escape: {chr(92) + letter!r}", at - 1, r"\n \t \\ \" \0nn \xnn")

@@ -5,19 +5,18 @@ Source: bpftrace docs/language.md and docs/language_parsing.md (v0.26), and the 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-
 from linscope.errors import Diagnostic, SourceError
 from linscope.lang.bpftrace import syntax as sx
 from linscope.lang.bpftrace.expressions import ExpressionParser
 from linscope.lang.bpftrace.lexer import END, IDENTIFIER, MAP, NUMBER, STRING, VARIABLE, Token, WrongProgram, diagnostic
 
+TYPE_CHECKING = False  # typing itself costs a third of a bare start
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _ASSIGNMENTS = ("=", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "<<=", ">>=")
 _MOST = 20  # diagnostics
-_TAG = re.compile(r"(?:struct|union|enum|typedef)\b")
-_LINE = re.compile(r"(?:[^\\\n]|\\.|\\\n)*", re.DOTALL)
-_SHEBANG = re.compile(r"#![^\n]*")
+_TAGS = ("struct", "union", "enum", "typedef")
 _WITHOUT_SEMICOLON = (sx.While, sx.Unroll, sx.ForMap, sx.ForRange)
 
 
@@ -42,9 +41,9 @@ class _Parser(ExpressionParser):
 
     def program(self) -> sx.Program:
         """The whole; what is wrong goes to problems."""
-        made = sx.Program(self.text)
-        shebang = _SHEBANG.match(self.text)
-        self.lexer.at = shebang.end() if shebang else 0
+        made = sx.Program(self.text, [], [], [], [], [], [], [])
+        if self.text.startswith("#!"):
+            self.lexer.at = _line_end(self.text, 0)
         while len(self.problems) < _MOST:
             try:
                 if self.peek().kind == END:
@@ -69,7 +68,7 @@ class _Parser(ExpressionParser):
         token = self.peek()
         if token.text == "#":
             made.definitions.append(self._directive())
-        elif token.kind == IDENTIFIER and _TAG.fullmatch(token.text):
+        elif token.kind == IDENTIFIER and token.text in _TAGS:
             made.definitions.append(self._c_definition())
         elif token.text == "config" and self.peek(1).text == "=":
             made.settings += self._config()
@@ -95,10 +94,8 @@ class _Parser(ExpressionParser):
         token = self.peek()
         self.rewind()
         self.lexer.skip_space()
-        match = _LINE.match(self.text, token.start)
-        assert match is not None
-        self.lexer.at = match.end()
-        return sx.CDefinition((token.start, match.end()), match[0])
+        end = self.lexer.at = _line_end(self.text, token.start)
+        return sx.CDefinition((token.start, end), self.text[token.start : end])
 
     def _c_definition(self) -> sx.CDefinition:
         """``struct s { ... };``, ``enum e { ... };``, ``typedef ...;``"""
@@ -325,3 +322,15 @@ class _Parser(ExpressionParser):
             else:
                 no = self.block(value=True)
         return sx.IfExpression(self.span_from(start), condition, yes, no, comptime)
+
+
+def _line_end(text: str, start: int) -> int:
+    """Where a line of the preprocessor ends: at the first line break without a backslash before it."""
+    at = start
+    while True:
+        at = text.find("\n", at)
+        if at < 0:
+            return len(text)
+        if text[at - 1] != "\\":
+            return at
+        at += 1

@@ -5,16 +5,25 @@ Every node has ``span``: first character and the one behind the last, in the pro
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from linscope.lang.nodes import Node
 
-Span: TypeAlias = tuple[int, int]
+TYPE_CHECKING = False  # typing itself costs a third of a bare start
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TypeAlias
+
+    Span: TypeAlias = tuple[int, int]
+    TypeName: TypeAlias = "NamedType | TaggedType | PointerType | ArrayType | TupleType | TypeOf"
+    Expression: TypeAlias = (
+        "Integer | String | Parameter | Variable | MapAccess | Identifier | Call | Unary | Postfix | Binary"
+        " | Conditional | Member | Index | Cast | Tuple | Block | IfExpression | Comptime"
+    )
+    Statement: TypeAlias = "ExpressionStatement | Let | Assign | While | Unroll | ForMap | ForRange | Jump"
 
 # -- types
 
 
-@dataclass(slots=True)
-class NamedType:
+class NamedType(Node):
     """``int32``, ``string[16]`` (its length), a typedef, or a macro's parameter that stands for a type."""
 
     span: Span
@@ -22,8 +31,7 @@ class NamedType:
     length: int | None = None
 
 
-@dataclass(slots=True)
-class TaggedType:
+class TaggedType(Node):
     """``struct task_struct``, ``union u``, ``enum e``."""
 
     span: Span
@@ -31,16 +39,14 @@ class TaggedType:
     name: str
 
 
-@dataclass(slots=True)
-class PointerType:
+class PointerType(Node):
     """``type *``"""
 
     span: Span
     target: TypeName
 
 
-@dataclass(slots=True)
-class ArrayType:
+class ArrayType(Node):
     """``type[8]``; ``type[]`` has the length 0: as many as there is room for."""
 
     span: Span
@@ -48,29 +54,24 @@ class ArrayType:
     length: int
 
 
-@dataclass(slots=True)
-class TupleType:
+class TupleType(Node):
     """``(int32, string)``"""
 
     span: Span
     elements: list[TypeName]
 
 
-@dataclass(slots=True)
-class TypeOf:
+class TypeOf(Node):
     """``typeof(expression or type)``"""
 
     span: Span
     of: Expression | TypeName
 
 
-TypeName: TypeAlias = "NamedType | TaggedType | PointerType | ArrayType | TupleType | TypeOf"
-
 # -- expressions
 
 
-@dataclass(slots=True)
-class Integer:
+class Integer(Node):
     """A number; text as it was written (its suffix makes it signed or not, or a duration in ns)."""
 
     span: Span
@@ -78,32 +79,28 @@ class Integer:
     suffix: str = ""
 
 
-@dataclass(slots=True)
-class String:
+class String(Node):
     """A string, its escapes resolved."""
 
     span: Span
     value: bytes
 
 
-@dataclass(slots=True)
-class Parameter:
+class Parameter(Node):
     """``$1``; ``$#`` has the number -1."""
 
     span: Span
     number: int
 
 
-@dataclass(slots=True)
-class Variable:
+class Variable(Node):
     """``$x``, without the dollar."""
 
     span: Span
     name: str
 
 
-@dataclass(slots=True)
-class MapAccess:
+class MapAccess(Node):
     """``@``, ``@name`` or ``@name[key]``; several keys are one tuple.  name without the @."""
 
     span: Span
@@ -111,16 +108,14 @@ class MapAccess:
     key: Expression | None = None
 
 
-@dataclass(slots=True)
-class Identifier:
+class Identifier(Node):
     """A builtin, an enum's value, a macro's parameter."""
 
     span: Span
     name: str
 
 
-@dataclass(slots=True)
-class Call:
+class Call(Node):
     """``name(...)``; a type may be an argument (``sizeof(struct s)``)."""
 
     span: Span
@@ -128,8 +123,7 @@ class Call:
     arguments: list[Expression | TypeName]
 
 
-@dataclass(slots=True)
-class Unary:
+class Unary(Node):
     """``-x``, ``!x``, ``~x``, ``*x``, ``&x``, ``++x``, ``--x``."""
 
     span: Span
@@ -137,8 +131,7 @@ class Unary:
     operand: Expression
 
 
-@dataclass(slots=True)
-class Postfix:
+class Postfix(Node):
     """``x++``, ``x--``."""
 
     span: Span
@@ -146,8 +139,7 @@ class Postfix:
     operand: Expression
 
 
-@dataclass(slots=True)
-class Binary:
+class Binary(Node):
     """``left sign right``."""
 
     span: Span
@@ -156,8 +148,7 @@ class Binary:
     right: Expression
 
 
-@dataclass(slots=True)
-class Conditional:
+class Conditional(Node):
     """``condition ? yes : no``; ``condition ?: no`` has yes None."""
 
     span: Span
@@ -166,8 +157,7 @@ class Conditional:
     no: Expression
 
 
-@dataclass(slots=True)
-class Member:
+class Member(Node):
     """``of.name``, ``of->name`` (arrow), ``of.0`` (name "0")."""
 
     span: Span
@@ -176,8 +166,7 @@ class Member:
     arrow: bool = False
 
 
-@dataclass(slots=True)
-class Index:
+class Index(Node):
     """``of[index]``"""
 
     span: Span
@@ -185,8 +174,7 @@ class Index:
     index: Expression
 
 
-@dataclass(slots=True)
-class Cast:
+class Cast(Node):
     """``(type)operand``"""
 
     span: Span
@@ -194,17 +182,15 @@ class Cast:
     operand: Expression
 
 
-@dataclass(slots=True)
-class Tuple:
+class Tuple(Node):
     """``(1, "a")``, ``(1,)``, ``()``; of a record also the names."""
 
     span: Span
     elements: list[Expression]
-    names: list[str] = field(default_factory=list)
+    names: Sequence[str] = ()
 
 
-@dataclass(slots=True)
-class Block:
+class Block(Node):
     """``{ statement; ...; value }``; value: of a block that is an expression, None else."""
 
     span: Span
@@ -212,8 +198,7 @@ class Block:
     value: Expression | None = None
 
 
-@dataclass(slots=True)
-class IfExpression:
+class IfExpression(Node):
     """``if``, as a statement or as a value; comptime: decided while the program is compiled."""
 
     span: Span
@@ -223,32 +208,24 @@ class IfExpression:
     comptime: bool = False
 
 
-@dataclass(slots=True)
-class Comptime:
+class Comptime(Node):
     """``comptime expression``"""
 
     span: Span
     expression: Expression
 
 
-Expression: TypeAlias = (
-    "Integer | String | Parameter | Variable | MapAccess | Identifier | Call | Unary | Postfix | Binary | Conditional"
-    " | Member | Index | Cast | Tuple | Block | IfExpression | Comptime"
-)
-
 # -- statements
 
 
-@dataclass(slots=True)
-class ExpressionStatement:
+class ExpressionStatement(Node):
     """An expression for what it does."""
 
     span: Span
     expression: Expression
 
 
-@dataclass(slots=True)
-class Let:
+class Let(Node):
     """``let $x: type = value``; ``let @m = hash(10)`` stands at the top only."""
 
     span: Span
@@ -257,8 +234,7 @@ class Let:
     value: Expression | None
 
 
-@dataclass(slots=True)
-class Assign:
+class Assign(Node):
     """``target sign value``, sign "=" or "+=" ...; target None: ``_ = value``."""
 
     span: Span
@@ -267,8 +243,7 @@ class Assign:
     value: Expression
 
 
-@dataclass(slots=True)
-class While:
+class While(Node):
     """``while (condition) { ... }``"""
 
     span: Span
@@ -276,8 +251,7 @@ class While:
     body: Block
 
 
-@dataclass(slots=True)
-class Unroll:
+class Unroll(Node):
     """``unroll(count) { ... }``"""
 
     span: Span
@@ -285,8 +259,7 @@ class Unroll:
     body: Block
 
 
-@dataclass(slots=True)
-class ForMap:
+class ForMap(Node):
     """``for ($kv : @map) { ... }``"""
 
     span: Span
@@ -295,8 +268,7 @@ class ForMap:
     body: Block
 
 
-@dataclass(slots=True)
-class ForRange:
+class ForRange(Node):
     """``for $i : first..last { ... }``; last is not reached."""
 
     span: Span
@@ -306,8 +278,7 @@ class ForRange:
     body: Block
 
 
-@dataclass(slots=True)
-class Jump:
+class Jump(Node):
     """``break``, ``continue``, ``return value``."""
 
     span: Span
@@ -315,21 +286,17 @@ class Jump:
     value: Expression | None = None
 
 
-Statement: TypeAlias = "ExpressionStatement | Let | Assign | While | Unroll | ForMap | ForRange | Jump"
-
 # -- the top
 
 
-@dataclass(slots=True)
-class AttachPoint:
+class AttachPoint(Node):
     """Where a probe goes: its text ("kprobe:vfs_*")."""
 
     span: Span
     text: str
 
 
-@dataclass(slots=True)
-class Probe:
+class Probe(Node):
     """Attach points, a predicate, a body."""
 
     span: Span
@@ -338,8 +305,7 @@ class Probe:
     body: Block
 
 
-@dataclass(slots=True)
-class Macro:
+class Macro(Node):
     """``macro name($v, @m, expr) { ... }``; parameters with their marks."""
 
     span: Span
@@ -348,8 +314,7 @@ class Macro:
     body: Block
 
 
-@dataclass(slots=True)
-class Subprogram:
+class Subprogram(Node):
     """``fn name($a : type) : type { ... }``"""
 
     span: Span
@@ -359,8 +324,7 @@ class Subprogram:
     body: Block
 
 
-@dataclass(slots=True)
-class MapDeclaration:
+class MapDeclaration(Node):
     """``let @name = hash(entries);``"""
 
     span: Span
@@ -369,16 +333,14 @@ class MapDeclaration:
     entries: int
 
 
-@dataclass(slots=True)
-class Import:
+class Import(Node):
     """``import "x.bt";``"""
 
     span: Span
     path: str
 
 
-@dataclass(slots=True)
-class Setting:
+class Setting(Node):
     """One line of the config block."""
 
     span: Span
@@ -386,23 +348,21 @@ class Setting:
     value: str | int
 
 
-@dataclass(slots=True)
-class CDefinition:
+class CDefinition(Node):
     """A struct, union or enum in C, or a line of the preprocessor (``#include``, ``#define``), as text."""
 
     span: Span
     text: str
 
 
-@dataclass(slots=True)
-class Program:
+class Program(Node):
     """The whole."""
 
     text: str
-    definitions: list[CDefinition] = field(default_factory=list)
-    settings: list[Setting] = field(default_factory=list)
-    imports: list[Import] = field(default_factory=list)
-    maps: list[MapDeclaration] = field(default_factory=list)
-    macros: list[Macro] = field(default_factory=list)
-    functions: list[Subprogram] = field(default_factory=list)
-    probes: list[Probe] = field(default_factory=list)
+    definitions: list[CDefinition]
+    settings: list[Setting]
+    imports: list[Import]
+    maps: list[MapDeclaration]
+    macros: list[Macro]
+    functions: list[Subprogram]
+    probes: list[Probe]
