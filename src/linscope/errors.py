@@ -81,27 +81,42 @@ class ExpressionError(UsageError):
 class Diagnostic:
     """One thing that is wrong in a text of several lines."""
 
-    __slots__ = ("column", "hint", "line", "source", "what")
+    __slots__ = ("column", "end", "hint", "line", "severity", "source", "what")
 
-    def __init__(self, what: str, *, line: int, column: int, source: str = "", hint: str = "") -> None:
-        """line, column: from 1, in characters; source: the whole line; hint: what may have been meant."""
+    def __init__(
+        self, what: str, *, line: int, column: int, source: str = "", hint: str = "", end: int = 0,
+        severity: str = "ERROR",
+    ) -> None:  # fmt: skip
+        """line, column: from 1, in characters; source: the whole line; hint: what may have been meant.
+
+        end: the column behind the last one that is meant, 0 when only the beginning is known; severity: ERROR, WARNING.
+        """
         self.what = what
         self.line = line
         self.column = column
         self.source = source
         self.hint = hint
+        self.end = end
+        self.severity = severity
 
     def __repr__(self) -> str:
         return f"<{self.line}:{self.column}: {self.what}>"
 
     def text(self, where: str = "") -> str:
-        """Place, what, the line with a caret below, and the hint."""
-        place = f"{where}:{self.line}:{self.column}" if where else f"line {self.line}, column {self.column}"
-        text = f"{place}: {self.what}"
+        """Place, what, the line with a caret (or all that is meant underlined) below, and the hint."""
+        if self.end:
+            text = f"{where}:{self.line}:{self.column}-{self.end}: {self.severity}: {self.what}"
+            marks, indent = "~" * (self.end - self.column), ""
+        else:
+            place = f"{where}:{self.line}:{self.column}" if where else f"line {self.line}, column {self.column}"
+            text = f"{place}: {self.what}"
+            marks, indent = "^", "  "
         if self.source:
             before = "".join("\t" if c == "\t" else " " for c in self.source[: self.column - 1])
-            text += f"\n  {self.source}\n  {before}^"
-        return f"{text}\n  {self.hint}" if self.hint else text
+            text += f"\n{indent}{self.source}\n{indent}{before}{marks}"
+        if not self.hint:
+            return text
+        return f"{text}\nHINT: {self.hint}" if self.end else f"{text}\n  {self.hint}"
 
 
 class SourceError(UsageError):

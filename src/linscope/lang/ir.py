@@ -319,6 +319,12 @@ class StackTrace(Expression):
     """The stack of now: type Stack."""
 
 
+class StackLength(Expression):
+    """Number of frames of a Stack."""
+
+    stack: Expression
+
+
 class Do(Expression):
     """Statements, then a value."""
 

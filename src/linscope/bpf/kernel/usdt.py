@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SPECS = "__bpf_usdt_specs"
 _MAX_ARGUMENTS = 12
-_CONSTANT, _REGISTER, _MEMORY = range(3)
+CONSTANT, REGISTER, MEMORY = range(3)
 # by the order of struct pt_regs: 64, 32, 16 and 8 bits
 _REGISTERS = (
     "r15 r15d r15w r15b", "r14 r14d r14w r14b", "r13 r13d r13w r13b", "r12 r12d r12w r12b", "rbp ebp bp bpl",
@@ -34,9 +34,9 @@ _REGISTERS = (
 _OFFSETS = {name: 8 * place for place, names in enumerate(_REGISTERS) for name in names.split()}
 _NUMBER = r"(?P<value>-?(?:0x[0-9a-fA-F]+|\d+))"
 _SHAPES = (
-    (_CONSTANT, re.compile(rf"\${_NUMBER}")),
-    (_MEMORY, re.compile(rf"{_NUMBER}?\(%(?P<register>\w+)\)")),
-    (_REGISTER, re.compile(r"%(?P<register>\w+)")),
+    (CONSTANT, re.compile(rf"\${_NUMBER}")),
+    (MEMORY, re.compile(rf"{_NUMBER}?\(%(?P<register>\w+)\)")),
+    (REGISTER, re.compile(r"%(?P<register>\w+)")),
 )
 
 
@@ -52,6 +52,19 @@ def argument_spec(probe: UsdtProbe, cookie: int = 0) -> bytes:
 
 
 def _argument(probe: UsdtProbe, word: str) -> bytes:
+    found = parse_operand(word)
+    if found is None:
+        raise UnsupportedError(f"the argument {word!r} of the USDT probe {probe.provider}:{probe.name} cannot be read")
+    kind, value, register, size = found
+    return struct.pack("=QIhBb", value & (1 << 64) - 1, kind, register, size < 0, 64 - 8 * abs(size))
+
+
+def parse_operand(word: str) -> tuple[int, int, int, int] | None:
+    """(kind, value, register, size) of a note's operand ("-4@8(%rbp)"); None when it cannot be read.
+
+    kind: CONSTANT (value), REGISTER, MEMORY (at the register plus value); register: its offset in struct pt_regs; size:
+    bytes, negative for a signed value.
+    """
     size_text, at, operand = word.partition("@")
     for kind, shape in _SHAPES:
         found = shape.fullmatch(operand)
@@ -59,12 +72,10 @@ def _argument(probe: UsdtProbe, word: str) -> bytes:
             continue
         fields = found.groupdict()
         register = _OFFSETS.get(fields.get("register") or "", -1)
-        if register < 0 and kind != _CONSTANT:
+        if register < 0 and kind != CONSTANT:
             break
-        size, value = int(size_text), int(fields.get("value") or "0", 0)
-        shift = 64 - 8 * abs(size)
-        return struct.pack("=QIhBb", value & (1 << 64) - 1, kind, max(register, 0), size < 0, shift)
-    raise UnsupportedError(f"the argument {word!r} of the USDT probe {probe.provider}:{probe.name} cannot be read")
+        return kind, int(fields.get("value") or "0", 0), max(register, 0), int(size_text)
+    return None
 
 
 def attach_usdt(

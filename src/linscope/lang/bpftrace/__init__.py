@@ -1,1 +1,1 @@
-"""The bpftrace language."""
+"""The bpftrace language: text -> syntax tree (parser) -> typed intermediate form (compiler)."""

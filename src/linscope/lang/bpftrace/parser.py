@@ -334,3 +334,13 @@ def _line_end(text: str, start: int) -> int:
         if text[at - 1] != "\\":
             return at
         at += 1
+
+
+def parse_expression(text: str) -> sx.Expression | None:
+    """One expression, of a macro in C; None when it is none."""
+    parser = _Parser(text)
+    try:
+        found = parser.expression()
+        return found if parser.peek().kind == END else None
+    except WrongProgram:
+        return None

@@ -105,7 +105,7 @@ class MapAccess(Node):
 
     span: Span
     name: str
-    key: Expression | None = None
+    key: Expression | TypeName | None = None
 
 
 class Identifier(Node):

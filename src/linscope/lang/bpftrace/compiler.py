@@ -1,0 +1,113 @@
+"""A script's text -> the typed intermediate form."""
+
+from __future__ import annotations
+
+from linscope.errors import Diagnostic, SourceError
+from linscope.lang import ir
+from linscope.lang.bpftrace import syntax as sx
+from linscope.lang.bpftrace.macros import expand_macros
+from linscope.lang.bpftrace.options import Options
+from linscope.lang.bpftrace.parser import parse
+from linscope.lang.bpftrace.problems import Problems, Wrong
+from linscope.lang.bpftrace.programs import lower_group, make_groups
+from linscope.lang.bpftrace.settings import read_settings
+from linscope.lang.bpftrace.state import Script
+from linscope.lang.definitions import Definitions
+from linscope.lang.probes import expand, parse_attach_point
+
+TYPE_CHECKING = False  # typing itself costs a third of a bare start
+if TYPE_CHECKING:
+    from linscope.lang.bpftrace.programs import Group
+    from linscope.lang.probe import Probe
+
+_MOST_PASSES = 50
+MAP_KINDS = ("hash", "lruhash", "percpuhash", "percpulruhash")
+
+
+def compile(text: str, *, where: str = "stdin", options: Options | None = None) -> ir.Unit:
+    """The programs, maps and events of a script.
+
+    where: its name in messages.  Raises SourceError with all that is wrong (up to 20 places).
+    """
+    options = options or Options()
+    program = parse(text, where=where)
+    problems = Problems(text, where)
+    settings = read_settings(program.settings, options.environment, problems)
+    probes = expand_macros(program, problems)
+    script = Script(problems, _definitions(program, options, problems), settings, options)
+    _declare_maps(script, program)
+    if not probes:
+        problems.error((0, 1), "No probes to attach", "begin { ... }, kprobe:vfs_read { ... }")
+    pairs = [(node, _expand(script, node)) for node in probes]
+    problems.raise_errors()
+    kept = list(problems.warnings)
+    groups = make_groups(script, [pair for pair in pairs if pair[1]])
+    learned: object = None
+    for _ in range(_MOST_PASSES):
+        script.begin_pass()
+        programs: list[ir.Program] = []
+        for group in groups:
+            programs += _lower_group(script, group)
+        if not script.waiting and not script.changed:
+            break
+        now = (dict(script.map_types), dict(script.variable_types))
+        if now == learned or (problems.errors and not script.changed):
+            for unresolved in script.waiting:
+                problems.error(unresolved.span, unresolved.what)
+            break
+        learned = now
+    problems.raise_errors()
+    for name, declared in script.declared.items():
+        if name not in script.maps:
+            problems.warn(declared.span, f"Unused map: @{name}")
+    maps = [script.maps[name] for name in script.map_types if name in script.maps]
+    warnings: list[object] = [*kept, *problems.warnings]
+    return ir.Unit(text, where, maps, list(script.events), programs, settings, warnings)
+
+
+def _lower_group(script: Script, group: Group) -> list[ir.Program]:
+    try:
+        return lower_group(script, group)
+    except Wrong as wrong:
+        script.problems.error(wrong.span, wrong.what, wrong.hint)
+        return []
+
+
+def _definitions(program: sx.Program, options: Options, problems: Problems) -> Definitions:
+    """The types and constants of the script and of the kernel; what is wrong goes to problems."""
+    parts = [(definition.text, definition.span[0]) for definition in program.definitions]
+    try:
+        return Definitions(parts, include_dirs=list(options.include_dirs), includes=list(options.includes))
+    except SourceError as error:
+        problems.errors += error.diagnostics
+        return Definitions([])
+
+
+def _declare_maps(script: Script, program: sx.Program) -> None:
+    for declared in program.maps:
+        if declared.kind not in MAP_KINDS:
+            script.problems.error(
+                declared.span, f"Invalid map type: {declared.kind}", f"Valid map types: {', '.join(MAP_KINDS)}"
+            )  # fmt: skip
+        elif declared.name in script.declared:
+            script.problems.error(declared.span, f"Redeclaration of existing map: @{declared.name}")
+        else:
+            script.declared[declared.name] = declared
+
+
+def _expand(script: Script, node: sx.Probe) -> list[Probe]:
+    """All places that a probe stands for; what is wrong goes to problems."""
+    found: list[Probe] = []
+    problems = script.problems
+    for point in node.points:
+        try:
+            found += expand(parse_attach_point(point.text), pid=script.options.pid or None)
+        except (SourceError, Wrong) as error:
+            what = error.diagnostics[0] if isinstance(error, SourceError) else None
+            text, hint = (what.what, what.hint) if isinstance(what, Diagnostic) else (str(error), "")
+            missing = str(script.settings["missing_probes"])
+            if missing == "error":
+                problems.error(point.span, text, hint)
+            elif missing == "warn":
+                problems.warn(point.span, text, hint)
+    return found

@@ -1,0 +1,48 @@
+"""What the command line gives to the compiler."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # typing itself costs a third of a bare start
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Options:
+    """How a script is to be compiled."""
+
+    def __init__(
+        self,
+        *,
+        parameters: Sequence[str] = (),
+        pid: int = 0,
+        child: int = 0,
+        unsafe: bool = False,
+        include_dirs: Sequence[str] = (),
+        includes: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        mode: str = "",
+        replay: bool = False,
+        start_ns: int | None = None,
+    ) -> None:
+        """parameters: positional ones, with named ones (--name=value) among them; pid: only this process, 0 for all.
+
+        child: pid of the command that is started (cpid); environment: BPFTRACE_* settings; mode: test or bench; replay:
+        the programs run over a recording; start_ns: what elapsed counts from (CLOCK_MONOTONIC; None: now).
+        """
+        self.parameters = [word for word in parameters if not word.startswith("--")]
+        self.named = dict(_split(word) for word in parameters if word.startswith("--") and len(word) > 2)
+        self.known: set[str] = set()  # names of the parameters that the script asks for
+        self.pid = pid
+        self.child = child
+        self.unsafe = unsafe
+        self.include_dirs = include_dirs
+        self.includes = includes
+        self.environment = environment or {}
+        self.mode = mode
+        self.replay = replay
+        self.start_ns = start_ns
+
+
+def _split(word: str) -> tuple[str, str | None]:
+    name, given, value = word[2:].partition("=")
+    return name.replace("-", "_"), value if given else None
