@@ -414,12 +414,13 @@ class While(Statement):
 
 
 class ForRange(Statement):
-    """variable from first to below last; both are evaluated once."""
+    """variable from first to below last; both are evaluated once.  start: an own variable, which keeps first."""
 
     variable: Variable
     first: Expression
     last: Expression
     body: list[Statement]
+    start: Variable
 
 
 class ForMap(Statement):

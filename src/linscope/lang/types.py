@@ -343,6 +343,11 @@ class Aggregation(Type):
 
     _scalar = False
 
+    @property
+    def align(self) -> int:
+        """That of the counters."""
+        return 8
+
 
 class Count(Aggregation):
     """count(): u64."""

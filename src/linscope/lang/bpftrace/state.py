@@ -179,7 +179,7 @@ class Body:
         known = self.script.variable_types.get(key)
         if known is None or fixed:
             known = type
-        else:
+        elif not isinstance(type, t.Void):
             known = join_types(known, type) or type
         self.script.variable_types[key] = known
         made = ir.Variable("$" + name, known)

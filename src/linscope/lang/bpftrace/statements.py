@@ -227,7 +227,7 @@ def _for_range(body: Body, node: sx.ForRange) -> list[ir.Statement]:
     body.scopes.append({})
     try:
         variable = body.declare(node.variable, t.INT64, fixed=True)
-        return [ir.ForRange(variable, first, last, _loop(body, node.body))]
+        return [ir.ForRange(variable, first, last, _loop(body, node.body), ir.Variable("", t.INT64))]
     finally:
         body.scopes.pop()
 

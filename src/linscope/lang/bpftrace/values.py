@@ -156,6 +156,8 @@ def _identifier(body: Body, node: sx.Identifier) -> ir.Expression | Place:
     found = builtin(body, node.name, node.span)
     if found is not None:
         return found
+    if node.name in ("true", "false"):
+        return ir.Number(t.BOOL, int(node.name == "true"))
     constant_ = body.script.definitions.find_constant(node.name)
     if constant_ is not None:
         return constant_value(body, constant_, node)

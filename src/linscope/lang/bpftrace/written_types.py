@@ -83,6 +83,10 @@ def type_of(body: Body, node: sx.Expression | sx.TypeName) -> t.Type:
         return resolve_type(body, node)
     from linscope.lang.bpftrace.values import operand
 
+    if isinstance(node, sx.Identifier):
+        named = _PLAIN.get(node.name) or body.script.definitions.find_type(None, node.name)
+        if named is not None or node.name in _C_INTEGERS:
+            return named or t.Int(*_C_INTEGERS[node.name], node.name)
     if isinstance(node, sx.Variable):
         variable = body.find(node.name)
         if variable is not None:

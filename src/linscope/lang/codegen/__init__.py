@@ -1,0 +1,7 @@
+"""The typed intermediate form -> eBPF programs and maps; see generator.py."""
+
+from __future__ import annotations
+
+from linscope.lang.codegen.generator import Built, Options, generate
+
+__all__ = ["Built", "Options", "generate"]

@@ -1,0 +1,308 @@
+"""The intermediate form -> eBPF programs and their maps.
+
+``generate(unit)`` gives maps that all programs share and one program for each of the unit's.  Programs are for the
+kernel and for the user-space machine alike.
+"""
+
+from __future__ import annotations
+
+from linscope.abi import bpf as b
+from linscope.bpf.program import Map, Program
+from linscope.lang import ir
+from linscope.lang import types as t
+from linscope.lang.codegen.assembler import R0, R1, R2, R6, R7, R9, R10, Assembler, Label
+from linscope.lang.codegen.function import RESULT, RETURNING, SAVED_CONTEXT, SAVED_SCRATCH, Function
+from linscope.lang.nodes import Node
+from linscope.lang.unit import BUCKETED, bucket_count, bucket_offset
+
+TYPE_CHECKING = False  # typing itself costs a third of a bare start
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from linscope.lang.bpftrace.syntax import Span
+    from linscope.lang.probe import Probe
+
+EVENTS, LOST, CONSTANTS = "events", "lost", "constants"
+_RING_BYTES = 1 << 22
+_STACKS = 1 << 14  # stacks of one kind that are told apart
+_ZEROS = 1024  # bytes of zeros among the constants, for clearing
+_REGISTER_PROBES = ("kprobe", "kretprobe", "uprobe", "uretprobe", "usdt")
+_CLOCKS = ("profile", "interval", "software", "hardware", "watchpoint")
+_KINDS = {"lruhash": b.BPF_MAP_TYPE_LRU_HASH, "percpuhash": b.BPF_MAP_TYPE_PERCPU_HASH, "hash": b.BPF_MAP_TYPE_HASH,
+          "percpulruhash": b.BPF_MAP_TYPE_LRU_PERCPU_HASH}  # fmt: skip
+_SMP_PROCESSOR_ID, _LOOKUP = 8, 1
+
+
+class Options:
+    """What the code depends on beside the script."""
+
+    def __init__(
+        self, *, cpus: int = 0, ring_bytes: int = _RING_BYTES, helper_errors: bool = False, stacks: int = _STACKS
+    ) -> None:
+        """cpus: that per-CPU values are kept for (0: this machine's); helper_errors: failed reads are told too."""
+        if not cpus:
+            from linscope.bpf.kernel.maps import possible_cpus
+
+            cpus = possible_cpus()
+        self.cpus = cpus
+        self.ring_bytes = ring_bytes
+        self.helper_errors = helper_errors
+        self.stacks = stacks
+
+
+class Built:
+    """The result: maps by name and place, and the programs, parallel to Unit.programs."""
+
+    def __init__(self, maps: list[Map], programs: list[Program], script_maps: list[int]) -> None:
+        """script_maps: place of each of Unit.maps among the maps."""
+        self.maps = maps
+        self.programs = programs
+        self.script_maps = script_maps
+
+    def place(self, name: str) -> int | None:
+        """Place of one of our own maps (EVENTS, LOST, ``stacks_...``); None: no program needs it."""
+        return next((place for place, one in enumerate(self.maps) if one.name == name), None)
+
+
+class Generator:
+    """What the programs of a unit share."""
+
+    def __init__(self, unit: ir.Unit, options: Options) -> None:
+        self.unit = unit
+        self.options = options
+        self.on_stack_limit = int(unit.settings.get("on_stack_limit", 32))
+        self.maps: list[Map] = []
+        self.places: dict[object, int] = {}
+        self.constants = bytearray()
+        self.constant_places: dict[bytes, int] = {}
+        self.events: dict[ir.Event, int] = {event: number for number, event in enumerate(unit.events)}
+        self.errors: dict[tuple[str, Span], ir.Event] = {}
+
+    def add_map(self, key: object, made: Map) -> int:
+        """The place of a map, which is added once."""
+        self.maps.append(made)
+        self.places[key] = len(self.maps) - 1
+        return len(self.maps) - 1
+
+    def map_place(self, script_map: ir.Map) -> int:
+        """The place of one of the script's maps."""
+        place = self.places.get(script_map)
+        return place if place is not None else self.add_map(script_map, describe_map(script_map, self.unit))
+
+    def events_map(self) -> int:
+        """The ring buffer."""
+        place = self.places.get(EVENTS)
+        if place is None:
+            place = self.add_map(EVENTS, Map(EVENTS, b.BPF_MAP_TYPE_RINGBUF, 0, 0, self.options.ring_bytes))
+        return place
+
+    def lost_map(self) -> int:
+        """Events for which the ring buffer had no room: one u64 for each CPU."""
+        place = self.places.get(LOST)
+        if place is None:
+            place = self.add_map(LOST, Map(LOST, b.BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, 1))
+        return place
+
+    def stacks_map(self, depth: int, build_id: bool, second: bool) -> int:
+        """Where stacks are kept by number; the second takes those whose place in the first is taken."""
+        key = ("stacks", depth, build_id, second)
+        place = self.places.get(key)
+        if place is None:
+            name = f"stk{'b' if build_id else ''}_{depth}_{2 if second else 1}"
+            size = (32 if build_id else 8) * depth
+            flags = b.BPF_F_STACK_BUILD_ID if build_id else 0
+            entries = max(self.options.stacks // (4 if second else 1), 64) + (1 if second else 0)
+            place = self.add_map(key, Map(name, b.BPF_MAP_TYPE_STACK_TRACE, 4, size, entries, flags=flags))
+        return place
+
+    def constants_map(self) -> int:
+        """Constant bytes."""
+        place = self.places.get(CONSTANTS)
+        if place is None:
+            place = self.add_map(CONSTANTS, Map(CONSTANTS, b.BPF_MAP_TYPE_ARRAY, 4, 0, 1, flags=b.BPF_F_RDONLY_PROG))
+        return place
+
+    def constant(self, data: bytes) -> int:
+        """Offset of some bytes among the constants."""
+        found = self.constant_places.get(data)
+        if found is None:
+            self.constants_map()
+            self.constants += bytes(-len(self.constants) % 8)
+            found = self.constant_places[data] = len(self.constants)
+            self.constants += data
+        return found
+
+    def number_of(self, event: ir.Event) -> int:
+        """The number of an event."""
+        number = self.events.get(event)
+        if number is None:
+            number = self.events[event] = len(self.unit.events)
+            self.unit.events.append(event)
+        return number
+
+    def helper_error(self, name: str, span: Span) -> ir.Event:
+        """The event that tells that a helper failed at a place."""
+        key = (name, span)
+        if key not in self.errors:
+            self.errors[key] = ir.Event("helper_error", (t.INT32,), name.encode(), None, span)
+        return self.errors[key]
+
+    def program(self, source: ir.Program, number: int) -> Program:
+        """One program."""
+        from linscope.lang.codegen.statements import statements, syscall_dispatch
+
+        main = Function(self, source.name)
+        inside = [source.body, source.dispatch]
+        main.declare(list(variables_of(inside)), set(assigned_in_loops(inside, False)))
+        if source.dispatch is None:
+            statements(main, source.body)
+        else:
+            syscall_dispatch(main, source)
+        main.code.constant(R0, 0)
+        main.code.exit()
+        main.code.prepend(self._prologue(main, number))
+        return link(self, main.code, source)
+
+    def _prologue(self, main: Function, number: int) -> Assembler:
+        """Keep the context, and find this CPU's scratch memory."""
+        code = Assembler("")
+        code.move(R6, R1)
+        callbacks = bool(main.code.callbacks)
+        if callbacks:
+            code.store(R10, SAVED_CONTEXT, R6, 8)
+            code.store_constant(R10, RETURNING, 0, 8)
+            code.store_constant(R10, RESULT, 0, 8)
+        if main.scratch_needed:
+            name = f"scratch_{number}"
+            size = max(main.scratch_size, 8)
+            place = self.add_map(name, Map(name, b.BPF_MAP_TYPE_ARRAY, 4, size, self.options.cpus))
+            found = Label()
+            code.call(_SMP_PROCESSOR_ID)
+            code.store(R10, SAVED_SCRATCH, R0, 4)
+            code.move(R2, R10)
+            code.alu_constant("+", R2, SAVED_SCRATCH)
+            code.map(R1, place)
+            code.call(_LOOKUP)
+            code.branch_constant("!=", R0, 0, found)
+            code.exit()
+            code.place(found)
+            code.move(R7, R0)
+            if callbacks:
+                code.store(R10, SAVED_SCRATCH, R7, 8)
+        return code
+
+
+def enter_callback(function: Function, argument: int) -> None:
+    """Put the beginning of a callback in front of it: the main function's frame is in a register."""
+    code = Assembler("")
+    code.move(R9, argument)
+    code.load(R6, R9, SAVED_CONTEXT, 8)
+    if function.main.scratch_needed:
+        code.load(R7, R9, SAVED_SCRATCH, 8)
+    function.code.prepend(code)
+
+
+def variables_of(node: object) -> Iterator[ir.Variable]:
+    """All variables of a tree."""
+    if isinstance(node, ir.Variable):
+        yield node
+    elif isinstance(node, list | tuple):
+        for one in node:
+            yield from variables_of(one)
+    elif isinstance(node, dict):
+        seen: set[int] = set()
+        for one in node.values():
+            if id(one) not in seen:
+                seen.add(id(one))
+                yield from variables_of(one)
+    elif isinstance(node, Node) and not isinstance(node, t.Type | ir.Map | ir.Event):
+        for value in node.__dict__.values():
+            if isinstance(value, Node | list | tuple):
+                yield from variables_of(value)
+
+
+def assigned_in_loops(node: object, inside: bool) -> Iterator[ir.Variable]:
+    """The variables that are assigned in the body or the condition of a loop."""
+    if isinstance(node, list | tuple | dict):
+        for one in node.values() if isinstance(node, dict) else node:
+            yield from assigned_in_loops(one, inside)
+    elif isinstance(node, Node) and not isinstance(node, t.Type | ir.Map | ir.Event | ir.Variable):
+        if inside and isinstance(node, ir.Set):
+            yield node.variable
+        elif inside and isinstance(node, ir.MapHas) and node.into is not None:
+            yield node.into
+        inside = inside or isinstance(node, ir.While | ir.ForRange | ir.ForMap)
+        for value in node.__dict__.values():
+            if isinstance(value, Node | list | tuple):
+                yield from assigned_in_loops(value, inside)
+
+
+def describe_map(script_map: ir.Map, unit: ir.Unit) -> Map:
+    """What a map of the script is in the kernel."""
+    name = script_map.name.removeprefix("@") or "anonymous"
+    name = f"AT_{name}"[: b.BPF_OBJ_NAME_LEN - 1]
+    value = script_map.value
+    per_cpu = isinstance(value, t.Aggregation)
+    if isinstance(value, BUCKETED):
+        size = 24 if isinstance(value, t.TimeSeries) else 8
+        if script_map.key is None:
+            return Map(name, b.BPF_MAP_TYPE_PERCPU_ARRAY, 4, size, bucket_count(value))
+        key = bucket_offset(script_map.key) + 4
+        return Map(name, _hash_kind(script_map, per_cpu), key, size, max(script_map.entries, 1))
+    if script_map.key is None:
+        kind = b.BPF_MAP_TYPE_PERCPU_ARRAY if per_cpu else b.BPF_MAP_TYPE_ARRAY
+        return Map(name, kind, 4, max(value.size, 1), 1)
+    return Map(
+        name, _hash_kind(script_map, per_cpu), max(script_map.key.size, 1), max(value.size, 1), script_map.entries
+    )
+
+
+def _hash_kind(script_map: ir.Map, per_cpu: bool) -> int:
+    kind = script_map.kind
+    if per_cpu and not kind.startswith("percpu"):
+        kind = f"percpu{kind}"
+    return _KINDS[kind]
+
+
+def program_type(probe: Probe, source: ir.Program) -> tuple[int, int, str]:
+    """(BPF_PROG_TYPE_*, attach type, target) for the probes of a program."""
+    kind = probe.kind
+    if kind in _REGISTER_PROBES:
+        return b.BPF_PROG_TYPE_KPROBE, 0, ""
+    if kind in _CLOCKS:
+        return b.BPF_PROG_TYPE_PERF_EVENT, 0, ""
+    if kind == "tracepoint" and source.dispatch is None:
+        return b.BPF_PROG_TYPE_TRACEPOINT, 0, ""
+    if kind in ("fentry", "fexit"):
+        attach = b.BPF_TRACE_FENTRY if kind == "fentry" else b.BPF_TRACE_FEXIT
+        return b.BPF_PROG_TYPE_TRACING, attach, probe.target
+    if kind == "iter":
+        return b.BPF_PROG_TYPE_TRACING, b.BPF_TRACE_ITER, probe.target
+    return b.BPF_PROG_TYPE_RAW_TRACEPOINT, 0, ""
+
+
+def link(generator: Generator, main: Assembler, source: ir.Program) -> Program:
+    """The functions of a program behind one another, with the distances between them filled in."""
+    from linscope.lang.codegen.linking import join_functions
+
+    kind, attach_type, target = program_type(source.probes[0], source)
+    slots, functions, lines, btf = join_functions(generator.unit, main)
+    return Program(
+        slots, type=kind, name=source.name[: b.BPF_OBJ_NAME_LEN - 1], attach_type=attach_type, target=target,
+        functions=functions, lines=lines, btf=btf,
+    )  # fmt: skip
+
+
+def generate(unit: ir.Unit, options: Options | None = None) -> Built:
+    """The maps and programs of a unit; helper errors that the programs can tell are added to its events."""
+    generator = Generator(unit, options or Options())
+    script_maps = [generator.map_place(one) for one in unit.maps]
+    programs = [generator.program(source, number) for number, source in enumerate(unit.programs)]
+    constants = generator.places.get(CONSTANTS)
+    if constants is not None:
+        data = bytes(generator.constants) or bytes(8)
+        made = generator.maps[constants]
+        made.value_size, made.initial, made.frozen = len(data), data, True
+    for program in programs:
+        program.maps = generator.maps
+    return Built(generator.maps, programs, script_maps)

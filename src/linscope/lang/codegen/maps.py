@@ -1,0 +1,225 @@
+"""The script's maps: keys and values put into memory, looked up, changed."""
+
+from __future__ import annotations
+
+from linscope.lang import ir
+from linscope.lang import types as t
+from linscope.lang.codegen import memory, scalars
+from linscope.lang.codegen.assembler import R0, R1, R2, R3, R4, Assembler, Label
+from linscope.lang.codegen.events import emit_error
+from linscope.lang.codegen.function import POINTER, Function, Place
+
+TYPE_CHECKING = False  # typing itself costs a third of a bare start
+if TYPE_CHECKING:
+    from linscope.lang.bpftrace.syntax import Span
+
+LOOKUP, UPDATE, DELETE, FOR_EACH = 1, 2, 3, 164
+_ANY, NOEXIST = 0, 1
+FULL = -7  # -E2BIG
+
+
+def key_place(f: Function, key: ir.Expression | None) -> Place:
+    """Where a key lies, as the map wants it; of a scalar map a u32 zero."""
+    if key is None:
+        room = f.memory(8)
+        memory.clear(f, room, 8)
+        return room
+    if key.type.is_scalar:
+        room = f.memory(8)
+        memory.into(f, key, room)
+        return room
+    return memory.memory(f, key)
+
+
+def look_up(f: Function, script_map: ir.Map, key: Place) -> None:
+    """r0 = address of the value, 0 when there is no such key"""
+    f.address(key, R2)
+    f.code.map(R1, f.generator.map_place(script_map))
+    f.code.call(LOOKUP)
+
+
+def get(f: Function, node: ir.MapGet) -> None:
+    """r0 = a map's scalar, 0 when it has no such key"""
+    mark = f.mark()
+    look_up(f, node.map, key_place(f, node.key))
+    none = Label()
+    f.code.branch_constant("==", R0, 0, none)
+    scalars.load(f, R0, R0, 0, node.type)
+    f.code.place(none)
+    f.release(mark)
+
+
+def get_into(f: Function, node: ir.MapGet, to: Place) -> None:
+    """Put a map's value to a place; zeros when it has no such key."""
+    code = f.code
+    size = node.type.size
+    look_up(f, node.map, key_place(f, node.key))
+    none, done = Label(), Label()
+    code.branch_constant("==", R0, 0, none)
+    kept = f.keep(R0)
+    memory.copy(f, to, Place(POINTER, 0, kept), size)
+    f.give_up(kept)
+    code.jump(done)
+    code.place(none)
+    memory.clear(f, to, size)
+    code.place(done)
+
+
+def has(f: Function, node: ir.MapHas) -> None:
+    """r0 = whether a map has a key; its value goes to a variable"""
+    mark = f.mark()
+    code = f.code
+    look_up(f, node.map, key_place(f, node.key))
+    none, done = Label(), Label()
+    code.branch_constant("==", R0, 0, none)
+    if node.into is not None:
+        kept = f.keep(R0)
+        to = f.variable(node.into)
+        if node.into.type.is_scalar:
+            base, offset = f.with_base(Place(POINTER, 0, kept), R1)
+            scalars.load(f, R0, base, offset, node.map.value)
+            code.store(f.base(to), to.offset, R0, node.into.type.size)
+        else:
+            memory.copy(f, to, Place(POINTER, 0, kept), min(node.map.value.size, node.into.type.size))
+        f.give_up(kept)
+    code.constant(R0, 1)
+    code.jump(done)
+    code.place(none)
+    code.constant(R0, 0)
+    code.place(done)
+    f.release(mark)
+
+
+def delete(f: Function, node: ir.MapDelete) -> None:
+    """r0 = whether a key was removed; a scalar map's value becomes zero"""
+    mark = f.mark()
+    code = f.code
+    key = key_place(f, node.key)
+    if node.key is None:
+        look_up(f, node.map, key)
+        none = Label()
+        code.branch_constant("==", R0, 0, none)
+        kept = f.keep(R0)
+        memory.clear(f, Place(POINTER, 0, kept), max(node.map.value.size, 1))
+        f.give_up(kept)
+        code.constant(R0, 1)
+        code.place(none)
+    else:
+        f.address(key, R2)
+        code.map(R1, f.generator.map_place(node.map))
+        code.call(DELETE)
+        done, fine = Label(), Label()
+        code.branch_constant("==", R0, 0, fine)
+        code.constant(R0, 0)
+        code.jump(done)
+        code.place(fine)
+        code.constant(R0, 1)
+        code.place(done)
+    f.release(mark)
+
+
+def set_value(f: Function, node: ir.MapSet) -> None:
+    """map[key] = value"""
+    code = f.code
+    if node.key is None and node.value.type.is_scalar:
+        scalars.scalar(f, node.value)
+        value = f.keep(R0)
+        look_up(f, node.map, key_place(f, None))
+        none = Label()
+        code.branch_constant("==", R0, 0, none)
+        f.restore(value, R1)
+        code.store(R0, 0, R1, node.map.value.size)
+        code.place(none)
+        f.give_up(value)
+        return
+    if node.value.type.is_scalar:
+        place = f.memory(8)
+        memory.into(f, node.value, place)
+    else:
+        place = memory.memory(f, node.value)
+    key = key_place(f, node.key)
+    update(f, node.map, key, place, _ANY)
+    report(f, "map_update_elem", node.span)
+
+
+def update(f: Function, script_map: ir.Map, key: Place, value: Place, flags: int) -> None:
+    """r0 = 0, or a negative errno"""
+    f.address(key, R2)
+    f.address(value, R3)
+    f.code.map(R1, f.generator.map_place(script_map))
+    f.code.constant(R4, flags)
+    f.code.call(UPDATE)
+
+
+def report(f: Function, name: str, span: Span) -> None:
+    """Tell user space when r0 is negative."""
+    fine = Label()
+    f.code.branch_constant("s>=", R0, 0, fine)
+    emit_error(f, f.generator.helper_error(name, span))
+    f.code.place(fine)
+
+
+def add(f: Function, node: ir.MapAdd) -> None:
+    """r0 = the value before or after something was added to it, in one step"""
+    mark = f.mark()
+    code = f.code
+    scalars.scalar(f, node.delta)
+    delta = f.keep(R0)
+    key = key_place(f, node.key)
+    found, done = Label(), Label()
+    look_up(f, node.map, key)
+    code.branch_constant("!=", R0, 0, found)
+    if node.key is not None:
+        room = f.memory(8)
+        memory.clear(f, room, 8)
+        update(f, node.map, key, room, NOEXIST)
+        look_up(f, node.map, key)
+        code.branch_constant("!=", R0, 0, found)
+        code.constant(R0, FULL)
+        emit_error(f, f.generator.helper_error("map_update_elem", node.span))
+    code.constant(R0, 0)
+    code.jump(done)
+    code.place(found)
+    code.move(R2, R0)
+    f.restore(delta, R1)
+    code.atomic_add(R2, 0, R1, fetch=True)
+    code.move(R0, R1)
+    if not node.old:
+        f.restore(delta, R1)
+        code.alu("+", R0, R1)
+    code.place(done)
+    f.give_up(delta)
+    f.release(mark)
+
+
+def length(f: Function, node: ir.MapLength) -> None:
+    """r0 = the number of keys: each is called back"""
+    counted = Assembler("count_keys")
+    counted.constant(R0, 0)
+    counted.exit()
+    code = f.code
+    code.map(R1, f.generator.map_place(node.map))
+    code.callback(R2, counted)
+    f.frame(R3)
+    code.constant(R4, 0)
+    code.call(FOR_EACH)
+    positive = Label()
+    code.branch_constant("s>=", R0, 0, positive)
+    code.constant(R0, 0)
+    code.place(positive)
+
+
+def aggregated(f: Function, node: ir.Aggregated) -> None:
+    """r0 = the number of an aggregation, over all CPUs"""
+    from linscope.lang.codegen.aggregates import sum_over_cpus
+
+    mark = f.mark()
+    key = key_place(f, node.key)
+    room = f.memory(node.map.value.size)
+    sum_over_cpus(f, node.map, key, room)
+    base, offset = f.with_base(room, R1)
+    f.code.load(R0, base, offset, 8)
+    if isinstance(node.map.value, t.Average):
+        f.code.load(R1, base, offset + 8, 8)
+        scalars.average(f, node.map.value)
+    f.release(mark)

@@ -1,0 +1,139 @@
+"""Statements, and the program that serves many system calls."""
+
+from __future__ import annotations
+
+from linscope.lang import ir
+from linscope.lang.codegen import events, loops, maps
+from linscope.lang.codegen.aggregates import aggregate
+from linscope.lang.codegen.assembler import R0, R1, R2, R3, R6, R9, Label
+from linscope.lang.codegen.function import RESULT, RETURNING, Function
+from linscope.lang.codegen.memory import clear, into
+from linscope.lang.codegen.scalars import branch, scalar
+
+TYPE_CHECKING = False  # typing itself costs a third of a bare start
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+_ORIG_AX = 120  # of struct pt_regs, x86-64
+_PROBE_READ_KERNEL = 113
+
+
+def statements(f: Function, nodes: Sequence[ir.Statement]) -> None:
+    """Some statements, in order."""
+    for node in nodes:
+        f.code.at(node.span)
+        mark = f.mark()
+        _STATEMENTS[type(node)](f, node)
+        f.release(mark)
+
+
+def _evaluate(f: Function, node: ir.Evaluate) -> None:
+    if isinstance(node.expression, ir.Do):
+        statements(f, node.expression.statements)
+        return
+    if node.expression.type.is_scalar:
+        scalar(f, node.expression)
+    else:
+        into(f, node.expression, f.memory(node.expression.type.size))
+
+
+def _set(f: Function, node: ir.Set) -> None:
+    place = f.variable(node.variable)
+    type = node.variable.type
+    if node.value is None:
+        clear(f, place, max(type.size, 8))
+    elif type.is_scalar:
+        scalar(f, node.value)
+        f.code.store(f.base(place), place.offset, R0, type.size)
+    else:
+        into(f, node.value, place)
+
+
+def _if(f: Function, node: ir.If) -> None:
+    otherwise, done = Label(), Label()
+    branch(f, node.condition, otherwise)
+    statements(f, node.yes)
+    if node.no:
+        f.code.jump(done)
+        f.code.place(otherwise)
+        statements(f, node.no)
+        f.code.place(done)
+    else:
+        f.code.place(otherwise)
+
+
+def _return(f: Function, node: ir.Return) -> None:
+    code = f.code
+    if node.value is not None:
+        scalar(f, node.value)
+    else:
+        code.constant(R0, 0)
+    if f.is_main:
+        code.exit()
+        return
+    code.store(R9, RESULT, R0, 8)
+    code.constant(R0, 1)
+    code.store(R9, RETURNING, R0, 8)
+    code.exit()
+
+
+def syscall_dispatch(f: Function, source: ir.Program) -> None:
+    """Run the statements of the system call that was made; calls that are alike share them."""
+    assert source.dispatch is not None
+    code = f.code
+    if source.probes[0].target.startswith("sys_enter"):
+        code.load(R0, R6, 8, 8)
+    else:
+        room = f.memory(8)
+        f.address(room, R1)
+        code.constant(R2, 8)
+        code.load(R3, R6, 0, 8)
+        code.alu_constant("+", R3, _ORIG_AX)
+        code.call(_PROBE_READ_KERNEL)
+        code.load(R0, f.base(room), room.offset, 8)
+    bodies: dict[int, tuple[Label, Sequence[ir.Statement]]] = {}
+    ranges: list[tuple[int, int, Label]] = []  # (first, behind the last, where they go)
+    for number in sorted(source.dispatch):
+        inner = source.dispatch[number]
+        label = bodies.setdefault(id(inner), (Label(), inner))[0]
+        if ranges and ranges[-1][1] == number and ranges[-1][2] is label:
+            ranges[-1] = (ranges[-1][0], number + 1, label)
+        else:
+            ranges.append((number, number + 1, label))
+    done = Label()
+    _search(f, ranges, done)
+    for label, body in bodies.values():
+        code.place(label)
+        statements(f, body)
+        code.jump(done)
+    code.place(done)
+
+
+def _search(f: Function, ranges: list[tuple[int, int, Label]], done: Label) -> None:
+    """Jump to where the number in r0 belongs, by halves."""
+    code = f.code
+    if len(ranges) <= 3:
+        for first, last, label in ranges:
+            if last == first + 1:
+                code.branch_constant("==", R0, first, label)
+                continue
+            below = Label()
+            code.branch_constant("<", R0, first, below)
+            code.branch_constant("<", R0, last, label)
+            code.place(below)
+        code.jump(done)
+        return
+    middle = len(ranges) // 2
+    upper = Label()
+    code.branch_constant(">=", R0, ranges[middle][0], upper)
+    _search(f, ranges[:middle], done)
+    code.place(upper)
+    _search(f, ranges[middle:], done)
+
+
+_STATEMENTS: dict[type, Callable[[Function, Any], None]] = {
+    ir.Evaluate: _evaluate, ir.Set: _set, ir.MapSet: maps.set_value, ir.Aggregate: aggregate, ir.Emit: events.emit,
+    ir.EmitJoin: events.emit_join, ir.If: _if, ir.While: loops.while_loop, ir.ForRange: loops.for_range,
+    ir.ForMap: loops.for_map, ir.Break: loops.leave, ir.Continue: loops.leave, ir.Return: _return,
+}  # fmt: skip
