@@ -203,6 +203,48 @@ class Btf:
                 at = self._data.find(packed, at + 1, self._types_end)
         return found + sorted(mine)
 
+    def find_enumerator(self, name: str) -> tuple[int, int] | None:
+        """(id of the enum, value) of the first enumerator of a name; None: there is none.  Raises FormatError."""
+        found = self.base.find_enumerator(name) if self.base is not None else None
+        if found is not None or not name:
+            return found
+        order = "little" if self.little_endian else "big"
+        best: tuple[int, int] | None = None
+        for offset in self._offsets_of(name.encode()):
+            packed = offset.to_bytes(4, order)  # type: ignore[arg-type]
+            at = self._data.find(packed, self._types_at, self._types_end)
+            while at >= 0:
+                word, rest = divmod(at - self._types_at, 4)
+                value = None if rest else self._enumerator_at(word)
+                if value is not None and (best is None or value[0] < best[0]):
+                    best = value
+                    break
+                at = self._data.find(packed, at + 1, self._types_end)
+        return best
+
+    def _enumerator_at(self, word: int) -> tuple[int, int] | None:
+        """(id of the enum, value) of the enumerator that begins at this word; None: none does."""
+        if word < 3 or word + 1 >= len(self._words):
+            return None
+        self._count_to(word)
+        place = bisect_left(self._places, word + 1) - 1
+        if place < 0:
+            return None
+        at = self._places[place]
+        info = self._words[at + 1]
+        kind, count = info >> 24 & 0x1F, info & 0xFFFF
+        step = _EACH.get(kind, 0) if kind in (bt.KIND_ENUM, bt.KIND_ENUM64) else 0
+        inside = word - at - 3
+        if not step or inside < 0 or inside % step or inside // step >= count:
+            return None
+        value = self._words[word + 1]
+        if kind == bt.KIND_ENUM64:
+            value |= self._words[word + 2] << 32
+            value = value - (1 << 64) if info >> 31 and value >> 63 else value
+        elif info >> 31 and value >> 31:
+            value -= 1 << 32
+        return (self.first_id if self._words else 0) + place, value
+
     def _type_at(self, word: int, kinds: tuple[int, ...]) -> int:
         """Which of our own types begins at this word and is of one of the kinds; -1: none.
 

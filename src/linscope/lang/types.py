@@ -41,6 +41,16 @@ class Type(Node):
         return self._scalar
 
 
+def _look_up(node: Node, name: str, wanted: str) -> Type:
+    """What ``lazy`` left for later; kept once it is found."""
+    find = node.__dict__.get("_find")
+    if name != wanted or find is None:
+        raise AttributeError(name)
+    found: Type = find()
+    node.__dict__[name] = found
+    return found
+
+
 class Void(Type):
     """No value: of a call that gives none; of a field whose type cannot be held (float), printed as null."""
 
@@ -95,6 +105,17 @@ class Pointer(Type):
 
     target: Type
     space: str = ANY
+
+    @classmethod
+    def lazy(cls, find: Callable[[], Type], space: str) -> Pointer:
+        """A pointer whose target is looked up when it is first asked for."""
+        made = cls.__new__(cls)
+        made.__dict__.update(space=space, _find=find)
+        return made
+
+    def __getattr__(self, name: str) -> Type:
+        """The target that was not looked up yet."""
+        return _look_up(self, name, "target")
 
 
 class Array(Type):
@@ -162,6 +183,17 @@ class Field(Node):
     bit_offset: int = 0
     bit_size: int = 0
     location: str = ""  # of a tracepoint's field: "" in place, "data_loc" or "rel_loc"
+
+    @classmethod
+    def lazy(cls, name: str, find: Callable[[], Type], offset: int) -> Field:
+        """A field whose type is looked up when it is first asked for."""
+        made = cls.__new__(cls)
+        made.__dict__.update(name=name, offset=offset, _find=find)
+        return made
+
+    def __getattr__(self, name: str) -> Type:
+        """The type that was not looked up yet."""
+        return _look_up(self, name, "type")
 
 
 class Struct(Type):
