@@ -38,7 +38,7 @@ def emit(f: Function, node: ir.Emit) -> None:
         _output(f, record, event, None, fixed)
         return
     f.code.constant(R0, fixed)
-    size = f.keep(R0)
+    size = f.keep(R0, known=True)
     for value, type, offset in zip(node.values, event.values, offsets, strict=True):
         if is_variable(type):
             mark = f.mark()
@@ -102,7 +102,7 @@ def _append(f: Function, value: ir.Expression, record: Place, size: Temporary, l
         base, offset = f.with_base(place, R1)
         code.load(R0, base, offset, 4)
         memory.clamp(f, R0, type.capacity)
-        kept = f.keep(R0)
+        kept = f.keep(R0, known=True)
         _destination(f, record, size)
         f.restore(kept, R2)
         f.address(place.further(4), R3)
@@ -144,7 +144,7 @@ def _append_string(f: Function, value: ir.LoadString, record: Place, size: Tempo
         scalars.scalar(f, value.limit)
         memory.clamp(f, R0, value.type.size - 1)
         code.alu_constant("+", R0, 1)
-        limit = f.keep(R0)
+        limit = f.keep(R0, known=True)
     _destination(f, record, size)
     if limit is None:
         code.constant(R2, value.type.size)
@@ -156,7 +156,7 @@ def _append_string(f: Function, value: ir.LoadString, record: Place, size: Tempo
     code.call(_READ_STRING[value.space])
     name = {t.KERNEL: "probe_read_kernel_str", t.USER: "probe_read_user_str"}.get(value.space, "probe_read_str")
     if f.generator.options.helper_errors:
-        kept = f.keep(R0)
+        kept = f.keep(R0, known=True)
         scalars.told(f, name, value)
         f.restore(kept, R0)
         f.give_up(kept)
@@ -171,7 +171,7 @@ def _append_buffer(f: Function, value: ir.LoadBuffer, record: Place, size: Tempo
     address = f.keep(R0)
     scalars.scalar(f, value.length)
     memory.clamp(f, R0, kind.capacity)
-    length = f.keep(R0)
+    length = f.keep(R0, known=True)
     _destination(f, record, size)
     f.restore(length, R2)
     f.restore(address, R3)
@@ -230,7 +230,7 @@ def emit_join(f: Function, node: ir.EmitJoin) -> None:
     _header(f, record, event, fixed)
     memory.clear(f, record.further(HEADER_SIZE), fixed - HEADER_SIZE)
     code.constant(R0, fixed)
-    size = f.keep(R0)
+    size = f.keep(R0, known=True)
     pointer = f.memory(8)
     ended = Label()
     for place, (type, offset) in enumerate(zip(event.values, offsets, strict=True)):

@@ -1,23 +1,30 @@
 """One function while its code is written: where its values are kept.
 
-Registers: r6 the context, r7 the program's scratch memory, r9 the main function's frame, r0 to r5 at hand, r8 a value
-that outlives calls.  A callback has the frame of the main function in r9, and its own stack for what is short-lived.
-What is large, or finds no room on the stack, lies in scratch: an entry of a map, one for each CPU.
+Registers: r6 the context, r7 the program's scratch memory, r0 to r5 at hand, r8 a value that outlives calls; in a
+callback r9 is the main function's frame, in the main function one more value.  A callback has its own stack for what is
+short-lived.  What is large, or finds no room on the stack, lies in scratch: an entry of a map, one for each CPU.
+
+The kernel allows 512 bytes of stack to all functions that are called by one another, each rounded up to 32.
 """
 
 from __future__ import annotations
 
+from linscope.errors import UsageError
 from linscope.lang.codegen.assembler import R7, R8, R9, R10, Assembler
 from linscope.lang.types import round_up
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from linscope.lang import ir
     from linscope.lang.codegen.generator import Generator
 
-STACK, FRAME, SCRATCH, CONSTANT, POINTER = "stack", "frame", "scratch", "constant", "pointer"
-MAIN_STACK = 320  # bytes; callbacks inside need theirs
-CALLBACK_STACK = 96
+STACK, FRAME, SCRATCH, CONSTANT, ZERO, POINTER = "stack", "frame", "scratch", "constant", "zero", "pointer"
+_WHOLE_STACK = 480  # bytes of all functions; a callback that needs none takes 32 all the same
+_CALLBACK_STACK = (0, 128, 96, 64)  # of each callback, by how deep they are nested
+_KEPT_FREE = 64  # bytes of each function's stack for pointers, which must not lie elsewhere
+MOST_DEPTH = 6  # loops inside of each other: eight functions, with the main one and one that compares
 # what the main function keeps at the top of its frame, for callbacks: bytes below its end
 SAVED_CONTEXT, SAVED_SCRATCH, RETURNING, RESULT = -8, -16, -24, -32
 _RESERVED = 32
@@ -26,8 +33,8 @@ _RESERVED = 32
 class Place:
     """Where bytes lie: kind tells the base, offset counts from it.
 
-    STACK: this function's r10; FRAME: the main function's; SCRATCH: r7; CONSTANT: the program's constants; POINTER:
-    what a temporary holds.
+    STACK: this function's r10; FRAME: the main function's; SCRATCH: r7; CONSTANT: the program's constants; ZERO: as
+    many zeros as offset says; POINTER: what a temporary holds.
     """
 
     __slots__ = ("kind", "offset", "temporary")
@@ -45,39 +52,44 @@ class Place:
     @property
     def align(self) -> int:
         """Largest power of two up to 8 that the address is known to be a multiple of."""
+        if self.kind not in (STACK, FRAME):
+            return 8  # where processors take any address (x86-64, arm64) the verifier does, but of the stack
         low = self.offset & -self.offset
         return min(low, 8) if low else 8
 
 
 class Temporary:
-    """A scalar that is kept while others are made: in r8 or on the stack."""
+    """A value of 64 bits that is kept while others are made: in r8 or r9, on the stack or in scratch."""
 
     __slots__ = ("place", "register")
 
     def __init__(self, register: int, place: Place | None) -> None:
-        self.register = register  # -1: in place
+        self.register = register  # -1: at the place
         self.place = place
 
 
 class Function:
     """The main function of a program, or a callback in it."""
 
-    def __init__(self, generator: Generator, name: str, outer: Function | None = None) -> None:
-        """outer: the function that passes this one as a callback."""
+    def __init__(self, generator: Generator, name: str, outer: Function | None = None, *, depth: int = 0) -> None:
+        """outer: the function that passes this one as a callback; depth: of a main function's loops."""
         self.generator = generator
         self.code = Assembler(name)
         self.outer = outer
         self.is_main = outer is None
         self.main: Function = self if outer is None else outer.main
         self.used = _RESERVED if outer is None else 0  # bytes of the stack
-        self.deepest = self.used
-        self.r8_free = True
+        self.free_registers = [R9, R8] if outer is None else [R8]
         if outer is None:
+            self.callback_room = _CALLBACK_STACK[min(depth, len(_CALLBACK_STACK) - 1)]
+            self.room = _WHOLE_STACK - depth * self.callback_room
             self.callbacks = 0
             self.scratch_used = 0
             self.scratch_size = 0
             self.scratch_needed = False
             self.variables: dict[ir.Variable, Place] = {}
+        else:
+            self.room = self.main.callback_room
 
     # -- memory
 
@@ -85,10 +97,8 @@ class Function:
         """Room for some bytes, aligned to 8, until the next ``release`` of a mark before."""
         size = round_up(max(size, 1), 8)
         limit = self.generator.on_stack_limit
-        room = MAIN_STACK if self.is_main else CALLBACK_STACK
-        if not scratch and size <= max(limit, 8) and self.used + size <= room:
+        if not scratch and size <= max(limit, 8) and self.used + size <= self.room - _KEPT_FREE:
             self.used += size
-            self.deepest = max(self.deepest, self.used)
             return Place(STACK, -self.used)
         main = self.main
         place = Place(SCRATCH, main.scratch_used)
@@ -105,7 +115,7 @@ class Function:
         """Give up what was asked for since."""
         self.used, self.main.scratch_used = mark
 
-    def declare(self, variables: list[ir.Variable], changing: set[ir.Variable]) -> None:
+    def declare(self, variables: Iterable[ir.Variable], changing: set[ir.Variable]) -> None:
         """Give variables their places, in the frame or in scratch; before any other memory is asked for.
 
         changing: those that loops assign.  They lie in scratch, of whose content the verifier assumes nothing: what it
@@ -113,15 +123,12 @@ class Function:
         """
         limit = max(self.generator.on_stack_limit, 8)
         for variable in variables:
-            if variable in self.variables:
-                continue
             size = round_up(max(variable.type.size, 8), 8)
-            if size <= limit and self.used + size <= MAIN_STACK // 2 and variable not in changing:
+            if size <= limit and self.used + size <= self.room // 2 and variable not in changing:
                 self.used += size
                 self.variables[variable] = Place(FRAME, -self.used)
             else:
                 self.variables[variable] = self.memory(size, scratch=True)
-        self.deepest = max(self.deepest, self.used)
 
     def variable(self, variable: ir.Variable) -> Place:
         """Where a variable lies."""
@@ -140,6 +147,9 @@ class Function:
         code = self.code
         if place.kind == CONSTANT:
             code.map_value(register, self.generator.constants_map(), place.offset)
+            return
+        if place.kind == ZERO:
+            code.map_value(register, self.generator.zeros(place.offset), 0)
             return
         if place.kind == POINTER:
             assert place.temporary is not None
@@ -169,16 +179,24 @@ class Function:
 
     # -- temporaries
 
-    def keep(self, register: int) -> Temporary:
-        """Keep a register's value beyond what comes now; ``give_up`` when it is not needed any more."""
-        if self.r8_free:
-            self.r8_free = False
-            self.code.move(R8, register)
-            return Temporary(R8, None)
-        self.used += 8
-        self.deepest = max(self.deepest, self.used)
-        place = Place(STACK, -self.used)
-        self.code.store(R10, place.offset, register, 8)
+    def keep(self, register: int, *, known: bool = False) -> Temporary:
+        """Keep a register's value beyond what comes now; ``give_up`` when it is not needed any more.
+
+        known: the verifier must not forget what it knows of it (a pointer, a number with bounds).
+        Raises UsageError: there are too many.
+        """
+        if self.free_registers:
+            free = self.free_registers.pop()
+            self.code.move(free, register)
+            return Temporary(free, None)
+        if known or self.used + 8 <= self.room - _KEPT_FREE:
+            if self.used + 8 > self.room:
+                raise UsageError("a script whose expressions or loops are nested too deep for the kernel's stack")
+            self.used += 8
+            place = Place(STACK, -self.used)
+        else:
+            place = self.memory(8, scratch=True)
+        self.code.store(self.base(place), place.offset, register, 8)
         return Temporary(-1, place)
 
     def restore(self, temporary: Temporary, register: int) -> None:
@@ -187,7 +205,7 @@ class Function:
             self.code.move(register, temporary.register)
         else:
             assert temporary.place is not None
-            self.code.load(register, R10, temporary.place.offset, 8)
+            self.code.load(register, self.base(temporary.place), temporary.place.offset, 8)
 
     def change(self, temporary: Temporary, register: int) -> None:
         """Keep another value in its place."""
@@ -195,9 +213,9 @@ class Function:
             self.code.move(temporary.register, register)
         else:
             assert temporary.place is not None
-            self.code.store(R10, temporary.place.offset, register, 8)
+            self.code.store(self.base(temporary.place), temporary.place.offset, register, 8)
 
     def give_up(self, temporary: Temporary) -> None:
-        """The value is not needed any more.  Its stack is given back by ``release``."""
+        """The value is not needed any more.  Its memory is given back by ``release``."""
         if temporary.register >= 0:
-            self.r8_free = True
+            self.free_registers.append(temporary.register)

@@ -8,24 +8,23 @@ from __future__ import annotations
 
 from linscope.abi import bpf as b
 from linscope.bpf.program import Map, Program
+from linscope.errors import UsageError
 from linscope.lang import ir
 from linscope.lang import types as t
+from linscope.lang.codegen.analysis import Analysis
 from linscope.lang.codegen.assembler import R0, R1, R2, R6, R7, R9, R10, Assembler, Label
-from linscope.lang.codegen.function import RESULT, RETURNING, SAVED_CONTEXT, SAVED_SCRATCH, Function
-from linscope.lang.nodes import Node
+from linscope.lang.codegen.function import MOST_DEPTH, RESULT, RETURNING, SAVED_CONTEXT, SAVED_SCRATCH, Function
+from linscope.lang.types import round_up
 from linscope.lang.unit import BUCKETED, bucket_count, bucket_offset
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from linscope.lang.bpftrace.syntax import Span
     from linscope.lang.probe import Probe
 
-EVENTS, LOST, CONSTANTS = "events", "lost", "constants"
+EVENTS, LOST, CONSTANTS, ZEROS = "events", "lost", "constants", "zeros"
 _RING_BYTES = 1 << 22
 _STACKS = 1 << 14  # stacks of one kind that are told apart
-_ZEROS = 1024  # bytes of zeros among the constants, for clearing
 _REGISTER_PROBES = ("kprobe", "kretprobe", "uprobe", "uretprobe", "usdt")
 _CLOCKS = ("profile", "interval", "software", "hardware", "watchpoint")
 _KINDS = {"lruhash": b.BPF_MAP_TYPE_LRU_HASH, "percpuhash": b.BPF_MAP_TYPE_PERCPU_HASH, "hash": b.BPF_MAP_TYPE_HASH,
@@ -132,6 +131,15 @@ class Generator:
             self.constants += data
         return found
 
+    def zeros(self, size: int) -> int:
+        """The place of a map whose value is so many zeros or more."""
+        place = self.places.get(ZEROS)
+        if place is None:
+            place = self.add_map(ZEROS, Map(ZEROS, b.BPF_MAP_TYPE_ARRAY, 4, 0, 1, flags=b.BPF_F_RDONLY_PROG))
+        made = self.maps[place]
+        made.value_size = max(made.value_size, round_up(size, 8))
+        return place
+
     def number_of(self, event: ir.Event) -> int:
         """The number of an event."""
         number = self.events.get(event)
@@ -149,11 +157,17 @@ class Generator:
 
     def program(self, source: ir.Program, number: int) -> Program:
         """One program."""
+        from linscope.lang.codegen.memory import clear
         from linscope.lang.codegen.statements import statements, syscall_dispatch
 
-        main = Function(self, source.name)
-        inside = [source.body, source.dispatch]
-        main.declare(list(variables_of(inside)), set(assigned_in_loops(inside, False)))
+        known = Analysis(source)
+        if known.depth > MOST_DEPTH:
+            raise UsageError(f"{known.depth} loops inside of each other; the kernel allows {MOST_DEPTH}")
+        main = Function(self, source.name, depth=known.depth)
+        main.declare(known.variables, known.changing)
+        for variable in known.variables:
+            if variable in known.unset:
+                clear(main, main.variables[variable], round_up(max(variable.type.size, 8), 8))
         if source.dispatch is None:
             statements(main, source.body)
         else:
@@ -200,41 +214,6 @@ def enter_callback(function: Function, argument: int) -> None:
     if function.main.scratch_needed:
         code.load(R7, R9, SAVED_SCRATCH, 8)
     function.code.prepend(code)
-
-
-def variables_of(node: object) -> Iterator[ir.Variable]:
-    """All variables of a tree."""
-    if isinstance(node, ir.Variable):
-        yield node
-    elif isinstance(node, list | tuple):
-        for one in node:
-            yield from variables_of(one)
-    elif isinstance(node, dict):
-        seen: set[int] = set()
-        for one in node.values():
-            if id(one) not in seen:
-                seen.add(id(one))
-                yield from variables_of(one)
-    elif isinstance(node, Node) and not isinstance(node, t.Type | ir.Map | ir.Event):
-        for value in node.__dict__.values():
-            if isinstance(value, Node | list | tuple):
-                yield from variables_of(value)
-
-
-def assigned_in_loops(node: object, inside: bool) -> Iterator[ir.Variable]:
-    """The variables that are assigned in the body or the condition of a loop."""
-    if isinstance(node, list | tuple | dict):
-        for one in node.values() if isinstance(node, dict) else node:
-            yield from assigned_in_loops(one, inside)
-    elif isinstance(node, Node) and not isinstance(node, t.Type | ir.Map | ir.Event | ir.Variable):
-        if inside and isinstance(node, ir.Set):
-            yield node.variable
-        elif inside and isinstance(node, ir.MapHas) and node.into is not None:
-            yield node.into
-        inside = inside or isinstance(node, ir.While | ir.ForRange | ir.ForMap)
-        for value in node.__dict__.values():
-            if isinstance(value, Node | list | tuple):
-                yield from assigned_in_loops(value, inside)
 
 
 def describe_map(script_map: ir.Map, unit: ir.Unit) -> Map:
@@ -303,6 +282,9 @@ def generate(unit: ir.Unit, options: Options | None = None) -> Built:
         data = bytes(generator.constants) or bytes(8)
         made = generator.maps[constants]
         made.value_size, made.initial, made.frozen = len(data), data, True
+    zeros = generator.places.get(ZEROS)
+    if zeros is not None:
+        generator.maps[zeros].frozen = True
     for program in programs:
         program.maps = generator.maps
     return Built(generator.maps, programs, script_maps)

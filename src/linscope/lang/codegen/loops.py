@@ -129,8 +129,8 @@ def for_map(f: Function, node: ir.ForMap) -> None:
     assert isinstance(pair, t.Tuple) and node.map.key is not None
     place = inner.variable(node.variable)
     key_offset, value_offset = pair.offsets
-    value = inner.keep(R3)  # r8
-    key = inner.keep(R2)
+    value = inner.keep(R3, known=True)
+    key = inner.keep(R2, known=True)
     copy(inner, place.further(key_offset), Place(POINTER, 0, key), node.map.key.size)
     if isinstance(node.map.value, t.Aggregation):
         from linscope.lang.codegen.aggregates import sum_over_cpus

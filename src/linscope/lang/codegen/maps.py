@@ -56,7 +56,7 @@ def get_into(f: Function, node: ir.MapGet, to: Place) -> None:
     look_up(f, node.map, key_place(f, node.key))
     none, done = Label(), Label()
     code.branch_constant("==", R0, 0, none)
-    kept = f.keep(R0)
+    kept = f.keep(R0, known=True)
     memory.copy(f, to, Place(POINTER, 0, kept), size)
     f.give_up(kept)
     code.jump(done)
@@ -73,7 +73,7 @@ def has(f: Function, node: ir.MapHas) -> None:
     none, done = Label(), Label()
     code.branch_constant("==", R0, 0, none)
     if node.into is not None:
-        kept = f.keep(R0)
+        kept = f.keep(R0, known=True)
         to = f.variable(node.into)
         if node.into.type.is_scalar:
             base, offset = f.with_base(Place(POINTER, 0, kept), R1)
@@ -99,7 +99,7 @@ def delete(f: Function, node: ir.MapDelete) -> None:
         look_up(f, node.map, key)
         none = Label()
         code.branch_constant("==", R0, 0, none)
-        kept = f.keep(R0)
+        kept = f.keep(R0, known=True)
         memory.clear(f, Place(POINTER, 0, kept), max(node.map.value.size, 1))
         f.give_up(kept)
         code.constant(R0, 1)

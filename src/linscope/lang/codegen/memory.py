@@ -6,7 +6,7 @@ from linscope.lang import ir
 from linscope.lang import types as t
 from linscope.lang.codegen import scalars
 from linscope.lang.codegen.assembler import R0, R1, R2, R3, R6, Label
-from linscope.lang.codegen.function import CONSTANT, SCRATCH, Function, Place
+from linscope.lang.codegen.function import CONSTANT, SCRATCH, ZERO, Function, Place
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ def clear(f: Function, to: Place, size: int) -> None:
         for at, step in words(size, to.align):
             code.store_constant(base, offset + at, 0, step)
         return
-    zeros = Place(CONSTANT, f.generator.constant(bytes(size)))
-    copy(f, to, zeros, size)
+    copy(f, to, Place(ZERO, size), size)
 
 
 def copy(f: Function, to: Place, source: Place, size: int) -> None:
@@ -168,7 +167,7 @@ def _load_string(f: Function, node: ir.LoadString, to: Place) -> None:
         scalars.scalar(f, node.limit)
         clamp(f, R0, size - 1)
         code.alu_constant("+", R0, 1)
-        limit = f.keep(R0)
+        limit = f.keep(R0, known=True)
     clear(f, to, size)
     number, name = _READ_STRING[node.space]
     f.address(to, R1)
@@ -199,7 +198,7 @@ def _load_buffer(f: Function, node: ir.LoadBuffer, to: Place) -> None:
     address = f.keep(R0)
     scalars.scalar(f, node.length)
     clamp(f, R0, kind.capacity)
-    length = f.keep(R0)
+    length = f.keep(R0, known=True)
     clear(f, to, kind.size)
     f.restore(length, R2)
     base, offset = f.with_base(to, R1)
@@ -304,7 +303,7 @@ def element(f: Function, node: ir.Element, to: Place | None = None) -> None:
     if to is None:
         scalars.load(f, R0, R2, 0, node.type)
     else:
-        kept = f.keep(R2)
+        kept = f.keep(R2, known=True)
         copy(f, to, Place("pointer", 0, kept), node.type.size)
         f.give_up(kept)
     code.jump(done)

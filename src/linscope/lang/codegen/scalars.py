@@ -326,7 +326,7 @@ def arguments(f: Function, nodes: list[ir.Expression], destination: Place | None
             kept.append((None, node))
         elif node.type.is_scalar and not isinstance(node, ir.Context):
             scalar(f, node)
-            kept.append((f.keep(R0), node))
+            kept.append((f.keep(R0, known=True), node))
         else:
             kept.append((memory.memory(f, node), node))
     for register, (held, node) in zip(_ARGUMENTS, kept, strict=False):

@@ -1,0 +1,92 @@
+"""What is to be known of a program before its code is written: its variables, and how deep its loops are nested."""
+
+from __future__ import annotations
+
+from linscope.lang import ir
+
+TYPE_CHECKING = False  # typing itself costs a third of a bare start
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Analysis:
+    """One program.
+
+    variables: all, in the order in which they are met; changing: those that loops assign; unset: those that may be
+    read before they are set, and so must be zero at first; depth: of the loops inside of each other.
+    """
+
+    def __init__(self, source: ir.Program) -> None:
+        self.variables: dict[ir.Variable, None] = {}
+        self.changing: set[ir.Variable] = set()
+        self.unset: set[ir.Variable] = set()
+        self.depth = 0
+        self._set: set[ir.Variable] = set()  # for certain, where the walk is
+        self._loops = 0
+        self._all(source.body)
+        done: set[int] = set()
+        for body in (source.dispatch or {}).values():
+            if id(body) not in done:
+                done.add(id(body))
+                self._perhaps(body)
+
+    def _all(self, nodes: Iterable[object]) -> None:
+        for node in nodes:
+            if isinstance(node, ir.Expression | ir.Statement):
+                self._walk(node)
+            elif isinstance(node, list | tuple):
+                self._all(node)
+
+    def _perhaps(self, *nodes: object) -> set[ir.Variable]:
+        """What may not be reached: gives what is set there; it is not set for certain behind it."""
+        before = self._set.copy()
+        self._all(nodes)
+        inside, self._set = self._set, before
+        return inside
+
+    def _assign(self, variable: ir.Variable, *, certain: bool = True) -> None:
+        self.variables[variable] = None
+        if self._loops:
+            self.changing.add(variable)
+        if certain:
+            self._set.add(variable)
+
+    def _walk(self, node: ir.Expression | ir.Statement) -> None:
+        if isinstance(node, ir.Get):
+            self.variables[node.variable] = None
+            if node.variable not in self._set:
+                self.unset.add(node.variable)
+        elif isinstance(node, ir.Set):
+            if node.value is not None:
+                self._walk(node.value)
+            self._assign(node.variable)
+        elif isinstance(node, ir.If | ir.Choice):
+            self._walk(node.condition)
+            self._set |= self._perhaps(node.yes) & self._perhaps(node.no)
+        elif isinstance(node, ir.Logical):
+            self._walk(node.left)
+            self._perhaps(node.right)
+        elif isinstance(node, ir.MapHas):
+            self._all((node.key,))
+            if node.into is not None:
+                self._assign(node.into, certain=False)
+        elif isinstance(node, ir.While | ir.ForRange | ir.ForMap):
+            self._loop(node)
+        else:
+            self._all(node.__dict__.values())
+
+    def _loop(self, node: ir.While | ir.ForRange | ir.ForMap) -> None:
+        if isinstance(node, ir.ForRange):
+            self._all((node.first, node.last))
+            self._assign(node.start)
+        before = self._set.copy()
+        self._loops += 1
+        self.depth = max(self.depth, self._loops)
+        if isinstance(node, ir.While):
+            self._walk(node.condition)
+        else:
+            self.variables[node.variable] = None
+            self._set.add(node.variable)
+        self._all(node.body)
+        self._loops -= 1
+        self._set = before
