@@ -1,205 +1,420 @@
-"""The text of an attach point -> its parts.
+"""An attach point as a script writes it: ``kprobe:vfs_read``, ``u:libc:malloc``, ``interval:1s`` ...
 
-Source: bpftrace docs/language.md, Probes (v0.26), and the older names of its kinds.
+Parts stand between colons; a part in quotes may have colons itself.
+Source: docs/language.md of bpftrace 0.26, "Probes".
 """
 
 from __future__ import annotations
 
-from linscope.lang.bpftrace.problems import Wrong
 from linscope.lang.nodes import Node
+from linscope.lang.probes.kinds import KERNEL_LIST, SPELLINGS, USER_LIST
+from linscope.lang.probes.problems import probe_error
+from linscope.lang.probes.wildcards import has_wildcard, matches
 
-KINDS = {
-    "begin": "begin", "BEGIN": "begin", "end": "end", "END": "end", "self": "self", "test": "test", "bench": "bench",
-    "hardware": "hardware", "h": "hardware", "software": "software", "s": "software", "interval": "interval",
-    "i": "interval", "profile": "profile", "p": "profile", "iter": "iter", "it": "iter", "fentry": "fentry",
-    "f": "fentry", "kfunc": "fentry", "fexit": "fexit", "fr": "fexit", "kretfunc": "fexit", "kprobe": "kprobe",
-    "k": "kprobe", "kretprobe": "kretprobe", "kr": "kretprobe", "rawtracepoint": "rawtracepoint",
-    "rt": "rawtracepoint", "tracepoint": "tracepoint", "t": "tracepoint", "uprobe": "uprobe", "u": "uprobe",
-    "uretprobe": "uretprobe", "ur": "uretprobe", "usdt": "usdt", "U": "usdt", "watchpoint": "watchpoint",
-    "w": "watchpoint",
-}  # fmt: skip
-UNITS_NS = {"us": 10**3, "ms": 10**6, "s": 10**9}
-_NANOSECONDS = 10**9
-_HERE = (0, 1)  # the compiler knows where the attach point stands
+TYPE_CHECKING = False  # typing itself costs a third of a bare start
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_TIMES = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
+_U64 = 1 << 64
+LANGUAGES = ("cpp",)
 
 
 class AttachPoint(Node):
-    """The parts of an attach point; which count depends on the kind, as in probe.Probe.  Names may have wildcards."""
+    """An attach point whose parts have been told apart; wildcards are still in it.
 
-    kind: str
-    text: str
-    module: str = ""
-    target: str = ""
-    path: str = ""
-    address: int = 0
-    offset: int = 0
-    count: int = 0
-    language: str = ""  # "cpp": target is demangled
+    Which fields count depends on ``kind``, as in probe.Probe.  alternatives: the points that it stands for when its
+    kind has a wildcard ("*probe:vfs_read"), and then nothing else counts.
+    """
+
+    text: str  # as written
+    kind: str  # a name of kinds.ALIASES; "" with alternatives
+    target: str = ""  # file, module, subsystem, unit of time, event
+    function: str = ""  # function, tracepoint, iterator, signal
+    language: str = ""  # of the function's name: "cpp"
+    provider: str = ""  # of a USDT probe
+    offset: int = 0  # from the function's start, bytes
+    address: int = 0  # instead of a function
+    line: str = ""  # file:line[:column] of source, instead of a function
+    count: int = 0  # rate, count of events
+    length: int = 0  # of a watchpoint, bytes
+    mode: str = ""
+    pin: str = ""
+    program_id: int = 0  # of an eBPF program; 0: any
+    given_name: str = ""  # what the script calls it: name=kprobe:...
+    alternatives: tuple[AttachPoint, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """In full, as ``probe`` prints it and -l lists it."""
+        if self.given_name:
+            return self.given_name
+        parts = [self.kind, self.target, self.language, self.provider]
+        if self.program_id:
+            parts.append(str(self.program_id))
+        if self.function:
+            parts.append(f"{self.function}+{self.offset}" if self.offset else self.function)
+        parts += [str(number) for number in (self.address, self.count, self.length) if number]
+        return ":".join(part for part in (*parts, self.mode) if part)
+
+    @property
+    def has_wildcard(self) -> bool:
+        """Whether what it is attached to has wildcards."""
+        return has_wildcard(self.target) or has_wildcard(self.function) or has_wildcard(self.provider)
+
+    def with_(self, **fields: object) -> AttachPoint:
+        """A copy with other fields."""
+        made = AttachPoint()  # type: ignore[call-arg]  # all fields are set below
+        made.__dict__.update(self.__dict__, **fields)
+        return made
 
 
-def split_parts(text: str) -> list[str]:
-    """The text at its colons; those in quotes stay, the quotes go."""
-    parts = [""]
-    quoted = False
-    for letter in text:
-        if letter == '"':
-            quoted = not quoted
-        elif letter == ":" and not quoted:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return parts
+def parse_attach_point(text: str, *, pid: int | None = None, parameters: Sequence[str] = ()) -> AttachPoint:
+    """The attach point that a text stands for; nothing is looked up.
 
-
-def parse_attach_point(text: str) -> AttachPoint:
-    """The parts of an attach point.  Raises Wrong."""
-    name, equal, rest = text.partition("=")
-    if equal and name.isidentifier() and rest.partition(":")[0] in KINDS:
-        text = rest  # name=kind:...: reserved, without a meaning yet
-    parts = split_parts(text)
-    kind = KINDS.get(parts[0])
-    if kind is None:
-        raise Wrong(_HERE, f"Invalid probe type: {parts[0]}", _near(parts[0]))
-    point = AttachPoint(kind, ":".join([kind, *text.split(":")[1:]]))
-    _PARSERS[kind](point, parts[1:])
+    pid: of the process that is traced: its program need not be named.  parameters: what $1, $2 ... stand for.
+    Raises SourceError.
+    """
+    parts = _split(text, parameters)
+    given_name, equals, kind = parts[0].rpartition("=")
+    if not equals or not given_name:
+        given_name, kind = "", parts[0]
+    if has_wildcard(kind):
+        return _alternatives(text, kind, parts, pid)
+    if kind not in SPELLINGS:
+        raise probe_error(text, f"Invalid probe type: {kind}", _near_kind(kind))
+    point = AttachPoint(text, SPELLINGS[kind], given_name=given_name)
+    _fill(point, parts, pid)
     return point
 
 
-def _near(word: str) -> str:
-    from difflib import get_close_matches
+def _near_kind(kind: str) -> str:
+    import difflib
 
-    found = get_close_matches(word, KINDS, 1)
-    return f"did you mean {found[0]}?" if found else f"there are {', '.join(sorted(set(KINDS.values())))}"
-
-
-def _expect(parts: list[str], least: int, most: int, form: str) -> None:
-    if not least <= len(parts) <= most or not all(parts[:least]):
-        raise Wrong(_HERE, f"this probe has another form: {form}")
+    if kind in ("asyncwatchpoint", "aw"):
+        return "bpftrace has dropped it; watchpoint:address:length:mode takes its place"
+    found = difflib.get_close_matches(kind, SPELLINGS, 1)
+    return f"did you mean {found[0]}?" if found else ""
 
 
-def _nothing(point: AttachPoint, parts: list[str]) -> None:
-    _expect(parts, 0, 0, point.kind)
+def _fill(point: AttachPoint, parts: list[str], pid: int | None) -> None:
+    _READERS[point.kind](_Reader(point, parts, pid))
 
 
-def _self(point: AttachPoint, parts: list[str]) -> None:
-    _expect(parts, 2, 2, "self:signal:SIGUSR1")
-    if parts != ["signal", "SIGUSR1"]:
-        raise Wrong(_HERE, f"{':'.join(parts)} is not supported", "self:signal:SIGUSR1")
-    point.target = parts[1]
+def _alternatives(text: str, kind: str, parts: list[str], pid: int | None) -> AttachPoint:
+    """One point for each kind that matches and can have so many parts."""
+    kinds = USER_LIST if pid is not None or (len(parts) > 1 and "/" in parts[1]) else KERNEL_LIST
+    pattern = kind if len(parts) > 1 else "*"
+    rest = parts[1:] if len(parts) > 1 else parts
+    found = []
+    for one in sorted(kinds):
+        if not matches(pattern, one):
+            continue
+        point = AttachPoint(text, one)
+        try:
+            _fill(point, [one, *rest], pid)
+        except _WrongCount:
+            continue
+        found.append(point)
+    if not found:
+        raise probe_error(text, f"No probe type matched for {kind}")
+    return AttachPoint(text, "", alternatives=tuple(found))
 
 
-def _named(point: AttachPoint, parts: list[str]) -> None:
-    _expect(parts, 1, 1, f"{point.kind}:NAME")
-    point.target = parts[0]
+def _split(text: str, parameters: Sequence[str]) -> list[str]:
+    """The parts between colons, without quotes, with parameters put in."""
+    parts, part, at, quoted = [], "", 0, False
+    while at < len(text):
+        letter = text[at]
+        at += 1
+        if letter == '"':
+            quoted = not quoted
+        elif letter == ":" and not quoted:
+            parts.append(part)
+            part = ""
+        elif letter == "\\" and quoted and at < len(text):
+            part += text[at]
+            at += 1
+        elif letter == "$" and not quoted:
+            end = at
+            while end < len(text) and text[end].isdigit():
+                end += 1
+            digits = text[at:end]
+            if not digits or digits[0] == "0":
+                shown = text[at : at + 1]
+                raise probe_error(
+                    text, f"invalid trailing character for positional param: {shown}",
+                    f'to write a dollar sign, put this part in quotes: "${shown}"',
+                )  # fmt: skip
+            place = int(digits) - 1
+            text = text[: at - 1] + (parameters[place] if place < len(parameters) else "0") + text[end:]
+            at -= 1
+        else:
+            part += letter
+    return [*parts, part]
 
 
-def number(text: str, what: str) -> int:
-    """A number of an attach point.  Raises Wrong."""
+def parse_number(text: str) -> int | None:
+    """A number as bpftrace takes it: 12, 0x1f, 1_000, 5e3, and times in nanoseconds: 10ms; None: it is none.
+
+    >>> parse_number("1s"), parse_number("0x10"), parse_number("5e3"), parse_number("ten")
+    (1000000000, 16, 5000, None)
+    """
+    text = text.replace("_", "")
+    if text[:2] in ("0x", "0X", "0b", "0B"):
+        base = 16 if text[1] in "xX" else 2
+        digits = text[2:]
+        return int(digits, base) if digits and all(c in "0123456789abcdefABCDEF"[:22] for c in digits) else None
+    at = 0
+    while at < len(text) and text[at].isdigit():
+        at += 1
+    if not at:
+        return None
+    base = 8 if at > 1 and text[0] == "0" else 10
     try:
-        return int(text.replace("_", ""), 0)
+        value = int(text[:at], base)
     except ValueError:
-        raise Wrong(_HERE, f"{what} is no number: {text!r}") from None
+        return None
+    suffix = text[at:]
+    if suffix[:1] in ("e", "E") and suffix[1:2].isdigit():
+        end = 1
+        while suffix[end : end + 1].isdigit():
+            end += 1
+        value *= 10 ** min(int(suffix[1:end]), 30)
+        suffix = suffix[end:]
+    if suffix.lower() in ("u", "l", "ul", "ll", "ull"):
+        suffix = ""
+    if suffix and suffix not in _TIMES:
+        return None
+    value *= _TIMES.get(suffix, 1)
+    return value if value < _U64 else None
 
 
-def _counter(point: AttachPoint, parts: list[str]) -> None:
-    _expect(parts, 1, 2, f"{point.kind}:EVENT[:COUNT]")
-    point.target = parts[0]
-    point.count = number(parts[1], "the count") if len(parts) > 1 and parts[1] else 0
+class _WrongCount(Exception):
+    """The parts are too many or too few for a kind."""
 
 
-def _clock(point: AttachPoint, parts: list[str]) -> None:
-    """interval:s:1, interval:1s, profile:hz:99."""
-    _expect(parts, 1, 2, f"{point.kind}:hz:99, {point.kind}:s:1, {point.kind}:100ms")
-    if len(parts) == 1:
-        digits = parts[0].rstrip("abcdefghijklmnopqrstuvwxyz")
-        unit, count = parts[0][len(digits) :], number(digits or "x", "the period")
+class _Reader:
+    """The parts of one attach point while they are read."""
+
+    def __init__(self, point: AttachPoint, parts: list[str], pid: int | None) -> None:
+        self.point = point
+        self.parts = parts
+        self.pid = pid
+
+    def error(self, what: str, hint: str = "") -> Exception:
+        return probe_error(self.point.text, what, hint)
+
+    def take(self, *counts: int) -> None:
+        """Check the number of parts behind the kind."""
+        found = len(self.parts) - 1
+        if found in counts:
+            return
+        if self.point.text.partition(":")[0] not in SPELLINGS and "=" not in self.point.text:
+            raise _WrongCount  # one of several kinds that a wildcard stands for
+        wanted = " or ".join(map(str, counts)) if len(counts) < 3 else f"{counts[0]} to {counts[-1]}"
+        raise self.error(f"{self.point.kind} probe type requires {wanted} arguments, found {found}", self.form())
+
+    def form(self) -> str:
+        """How the kind is written."""
+        return _FORMS.get(self.point.kind, "")
+
+    def set(self, **fields: object) -> None:
+        self.point.__dict__.update(fields)
+
+    def number(self, text: str, what: str) -> int:
+        value = parse_number(text)
+        if value is None:
+            wrong = "invalid trailing bytes" if text[:1].isdigit() else "invalid integer"
+            raise self.error(f"{what}: {wrong}: {text}")
+        return value
+
+    def function(self, text: str, *, allow_offset: bool, allow_address: bool = False) -> None:
+        """A function with its offset, or an address."""
+        name, plus, offset = text.partition("+")
+        if plus and not text.startswith("operator", text.rfind(":") + 1) and "(" not in text:
+            if not allow_offset:
+                raise self.error("Offset not allowed", f"a {self.point.kind} is at a function's return")
+            if "+" in offset:
+                raise self.error("Cannot take more than one offset")
+            self.set(function=name, offset=self.number(offset, "Invalid offset"))
+            return
+        value = parse_number(text) if allow_address else None
+        if value is not None:
+            self.set(address=value)
+        else:
+            self.set(function=text)
+
+
+_FORMS = {
+    "begin": "begin { ... }", "end": "end { ... }", "self": "self:signal:SIGUSR1",
+    "hardware": "hardware:cache-misses:1000000", "software": "software:page-faults:100",
+    "interval": "interval:s:1, interval:1s, interval:hz:10", "profile": "profile:hz:99, profile:10ms",
+    "iter": "iter:task, iter:task_file:pin", "fentry": "fentry:vfs_read, fentry:module:function",
+    "fexit": "fexit:vfs_read, fexit:module:function", "kprobe": "kprobe:vfs_read, kprobe:module:function+offset",
+    "kretprobe": "kretprobe:vfs_read, kretprobe:module:function", "rawtracepoint": "rawtracepoint:sched_switch",
+    "tracepoint": "tracepoint:sched:sched_switch", "uprobe": "uprobe:/bin/bash:readline, uprobe:libc:malloc",
+    "uretprobe": "uretprobe:/bin/bash:readline", "usdt": "usdt:/path/of/file:provider:probe",
+    "watchpoint": "watchpoint:0x10000000:8:rw",
+}  # fmt: skip
+
+
+def _special(reader: _Reader) -> None:
+    if reader.parts[1:] == ["*"]:
+        reader.parts.pop()
+    reader.take(0)
+
+
+def _self(reader: _Reader) -> None:
+    reader.take(2)
+    trigger, name = reader.parts[1:]
+    if trigger != "signal":
+        raise reader.error(f"{trigger} is not a supported trigger", reader.form())
+    if name not in ("SIGUSR1", "SIGUSR2"):
+        raise reader.error(f"{name} is not a supported signal", "SIGUSR1 or SIGUSR2")
+    reader.set(target=trigger, function=name)
+
+
+def _named(reader: _Reader) -> None:
+    reader.take(1)
+    reader.set(target=reader.parts[1])
+
+
+def _counted(reader: _Reader) -> None:
+    reader.take(1, 2)
+    reader.set(target=reader.parts[1])
+    if len(reader.parts) == 3 and reader.parts[2] != "*":
+        reader.set(count=reader.number(reader.parts[2], f"Invalid count for {reader.point.kind} probe"))
+
+
+def _timed(reader: _Reader) -> None:
+    reader.take(1, 2)
+    kind, unit = reader.point.kind, reader.parts[1]
+    wrong = f"Invalid rate of {kind} probe"
+    if len(reader.parts) == 3:
+        reader.set(target=unit, count=0 if has_wildcard(unit) else reader.number(reader.parts[2], wrong))
+    elif has_wildcard(unit):
+        reader.set(target=unit)
     else:
-        unit, count = parts[0], number(parts[1], "the period")
-    if count < 1:
-        raise Wrong(_HERE, f"Invalid rate of {point.kind} probe: {count}")
-    if unit == "hz":
-        point.count = max(_NANOSECONDS // count, 1)
-    elif unit in UNITS_NS:
-        point.count = count * UNITS_NS[unit]
-    elif unit == "ns" or not unit:
-        point.count = count
+        time_ns = reader.number(unit, wrong)
+        if time_ns < 1000:
+            raise reader.error(f"{wrong}. Minimum is 1000 or 1us. Found: {time_ns} nanoseconds")
+        reader.set(target="us", count=time_ns // 1000)
+
+
+def _iter(reader: _Reader) -> None:
+    if any(has_wildcard(part) for part in reader.parts[1:]) and reader.parts[1:] != ["*"]:
+        raise reader.error("iter probe type does not support wildcards")
+    reader.take(1, 2)
+    reader.set(function=reader.parts[1], pin=reader.parts[2] if len(reader.parts) == 3 else "")
+
+
+def _fentry(reader: _Reader) -> None:
+    reader.take(1, 2, 3)
+    parts = reader.parts
+    if parts[1] == "bpf" and len(parts) > 2:
+        reader.set(target="bpf", function=parts[-1])
+        if len(parts) == 4 and parts[2] != "*":
+            number = parse_number(parts[2])
+            if number is None:
+                raise reader.error("bpf program id must be a number or '*'")
+            reader.set(program_id=number)
+    elif len(parts) == 4:
+        raise reader.error("Only the 'bpf' variant of this probe supports 4 arguments")
+    elif parts[1] == "bpf":
+        raise reader.error(
+            "the 'bpf' variant of this probe requires a bpf program name and optional bpf program id",
+            f"{reader.point.kind}:bpf:program",
+        )
     else:
-        raise Wrong(_HERE, f"{unit} is not an accepted unit", "hz, us, ms or s")
+        reader.set(target=parts[1] if len(parts) == 3 else "", function=parts[-1])
+    if not reader.point.function:
+        raise reader.error("fentry/fexit should specify a function", reader.form())
 
 
-def _iterator(point: AttachPoint, parts: list[str]) -> None:
-    _expect(parts, 1, 2, "iter:task[:PIN]")
-    point.target = parts[0]
-    point.path = parts[1] if len(parts) > 1 else ""
+def _kprobe(reader: _Reader) -> None:
+    reader.take(1, 2)
+    if len(reader.parts) == 3:
+        reader.set(target=reader.parts[1])
+    reader.function(reader.parts[-1], allow_offset=reader.point.kind == "kprobe", allow_address=len(reader.parts) == 2)
+    if not reader.point.function and not reader.point.address:
+        raise reader.error("kprobes should be attached to a function", reader.form())
 
 
-def _function(point: AttachPoint, parts: list[str]) -> None:
-    """kprobe:[module:]function[+offset], kprobe:0xaddress; fentry and their returns."""
-    _expect(parts, 1, 3, f"{point.kind}:[MODULE:]FUNCTION")
-    if parts[0] == "bpf" and point.kind in ("fentry", "fexit"):
-        point.module, point.target = "bpf", parts[-1]
+def _rawtracepoint(reader: _Reader) -> None:
+    reader.take(1, 2)
+    reader.set(target=reader.parts[1] if len(reader.parts) == 3 else "*", function=reader.parts[-1])
+    if not reader.point.function:
+        raise reader.error("rawtracepoint should be attached to a function", reader.form())
+
+
+def _tracepoint(reader: _Reader) -> None:
+    if len(reader.parts) == 2 and has_wildcard(reader.parts[1]):
+        reader.parts.insert(1, "*")  # of any subsystem
+    reader.take(2)
+    reader.set(target=reader.parts[1], function=reader.parts[2])
+    if not reader.point.target or not reader.point.function:
+        raise reader.error("tracepoint probe must have a target", reader.form())
+
+
+def _uprobe(reader: _Reader) -> None:
+    parts = reader.parts
+    if len(parts) in (3, 4) and "@" in parts[1] and parse_number(parts[2]) is not None:
+        path, _, source = parts[1].partition("@")
+        reader.set(target=path, line=":".join([source, *parts[2:]]))
         return
-    point.module = parts[0] if len(parts) > 1 else ""
-    name, plus, offset = parts[-1].partition("+")
-    if name[:2].lower() == "0x" or name.isdigit():
-        point.address = number(name, "the address")
-        return
-    point.target = name
-    if plus:
-        point.offset = number(offset, "the offset")
+    if reader.pid is not None and (len(parts) == 2 or (len(parts) == 3 and parts[1] in LANGUAGES)):
+        parts.insert(1, f"/proc/{reader.pid}/exe")
+    reader.take(2, 3)
+    kind = reader.point.kind
+    if len(parts) == 4:
+        if parts[2] not in LANGUAGES:
+            raise reader.error(f"unsupported language type: {parts[2]}", f'{kind}:/path/of/file:cpp:"A::b"')
+        reader.set(language=parts[2])
+    if not parts[1]:
+        raise reader.error(f"{kind} should have a target", reader.form())
+    reader.set(target=parts[1])
+    is_probe = kind == "uprobe"
+    reader.function(parts[-1], allow_offset=is_probe, allow_address=is_probe)
+    if not reader.point.function and not reader.point.address:
+        raise reader.error(f"{kind} should be attached to a function and/or address", reader.form())
+    if reader.point.address and has_wildcard(reader.point.target):
+        raise reader.error("Cannot use wildcards with absolute address")
 
 
-def _raw(point: AttachPoint, parts: list[str]) -> None:
-    _expect(parts, 1, 2, "rawtracepoint:[MODULE:]EVENT")
-    point.module = parts[0] if len(parts) > 1 else ""
-    point.target = parts[-1]
+def _usdt(reader: _Reader) -> None:
+    parts = reader.parts
+    if reader.pid is not None and len(parts) == 2:
+        parts.insert(1, "")
+    reader.take(2, 3)
+    reader.set(target=parts[1], provider=parts[2] if len(parts) == 4 else "", function=parts[-1])
+    if not parts[-1]:
+        raise reader.error("usdt probe must have a target function or wildcard", reader.form())
+    if not parts[1] and reader.pid is None:
+        raise reader.error(
+            "usdt probe must specify at least path or pid to probe. To target all paths/pids set the path to '*'."
+        )
 
 
-def _tracepoint(point: AttachPoint, parts: list[str]) -> None:
-    _expect(parts, 2, 2, "tracepoint:SUBSYSTEM:EVENT")
-    point.module, point.target = parts
+def _watchpoint(reader: _Reader) -> None:
+    reader.take(3)
+    address = reader.number(reader.parts[1], "Invalid function/address argument")
+    length = reader.number(reader.parts[2], "Invalid length argument")
+    mode = "".join(sorted(reader.parts[3]))
+    if not address:
+        raise reader.error("watchpoint must be attached to a non-zero address")
+    if length not in (1, 2, 4, 8):
+        raise reader.error("watchpoint length must be one of (1,2,4,8)")
+    if not mode or mode.strip("rwx"):
+        raise reader.error("watchpoint mode must be combination of (r,w,x)")
+    if len(set(mode)) != len(mode):
+        raise reader.error("watchpoint modes may not be duplicated")
+    reader.set(address=address, length=length, mode=mode)
 
 
-def _user(point: AttachPoint, parts: list[str]) -> None:
-    """uprobe:path:function[+offset], uprobe:path:address, uprobe:path:cpp:"f(int)"."""
-    _expect(parts, 2, 9, f"{point.kind}:PATH:FUNCTION")
-    point.path = parts[0]
-    rest = parts[1:]
-    if rest[0] in ("cpp", "c") and len(rest) > 1:
-        point.language = rest[0]
-        rest = rest[1:]
-    name = "::".join(part for part in rest if part) if len(rest) > 1 else rest[0]
-    if name[:2].lower() == "0x" or name.isdigit():
-        point.address = number(name, "the address")
-        return
-    base, plus, offset = name.rpartition("+")
-    if plus and (offset[:2].lower() == "0x" or offset.isdigit()):
-        point.offset = number(offset, "the offset")
-        name = base
-    point.target = name
-
-
-def _usdt(point: AttachPoint, parts: list[str]) -> None:
-    _expect(parts, 2, 3, "usdt:PATH:[PROVIDER:]PROBE")
-    point.path = parts[0]
-    point.module = parts[1] if len(parts) > 2 else ""
-    point.target = parts[-1]
-
-
-def _watchpoint(point: AttachPoint, parts: list[str]) -> None:
-    _expect(parts, 3, 3, "watchpoint:ADDRESS:LENGTH:MODE")
-    point.address = number(parts[0], "the address")
-    point.count = number(parts[1], "the length")
-    if point.count not in (1, 2, 4, 8):
-        raise Wrong(_HERE, f"Invalid length: {point.count}", "1, 2, 4 or 8")
-    if not parts[2] or set(parts[2]) - set("rwx") or len(set(parts[2])) != len(parts[2]):
-        raise Wrong(_HERE, f"Invalid mode: {parts[2]}", "r, w, x, or several of them")
-    point.target = parts[2]
-
-
-_PARSERS = {
-    "begin": _nothing, "end": _nothing, "self": _self, "test": _named, "bench": _named, "hardware": _counter,
-    "software": _counter, "interval": _clock, "profile": _clock, "iter": _iterator, "fentry": _function,
-    "fexit": _function, "kprobe": _function, "kretprobe": _function, "rawtracepoint": _raw,
-    "tracepoint": _tracepoint, "uprobe": _user, "uretprobe": _user, "usdt": _usdt, "watchpoint": _watchpoint,
+_READERS: dict[str, Callable[[_Reader], None]] = {
+    "begin": _special, "end": _special, "self": _self, "test": _named, "bench": _named, "hardware": _counted,
+    "software": _counted, "interval": _timed, "profile": _timed, "iter": _iter, "fentry": _fentry, "fexit": _fentry,
+    "kprobe": _kprobe, "kretprobe": _kprobe, "rawtracepoint": _rawtracepoint, "tracepoint": _tracepoint,
+    "uprobe": _uprobe, "uretprobe": _uprobe, "usdt": _usdt, "watchpoint": _watchpoint,
 }  # fmt: skip

@@ -1,363 +1,211 @@
 """Attach points -> the probes that they stand for here: wildcards matched, files and functions found.
 
-A plain name costs next to nothing: whether a kernel function is there, the kernel says when it is attached.
+A plain name costs next to nothing: whether a kernel function is there the kernel says when it is attached, and
+explanation.py says then why it did not.
 """
 
 from __future__ import annotations
 
-import os
-
-from linscope.lang.bpftrace.problems import Wrong
-from linscope.lang.definitions.tracepoints import tracing_folder
 from linscope.lang.probe import Probe
+from linscope.lang.probes import kernel_names as kernel
 from linscope.lang.probes.attach_points import AttachPoint
+from linscope.lang.probes.kinds import UNITS, event_names, find_event
+from linscope.lang.probes.problems import near, probe_error
+from linscope.lang.probes.wildcards import has_wildcard as has_wildcard
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable
 
-_HERE = (0, 1)  # the compiler knows where the attach point stands
-_LIBRARIES = ("/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/local/lib")
-HARDWARE = (
-    "cpu-cycles", "cycles", "instructions", "cache-references", "cache-misses", "branch-instructions", "branches",
-    "branch-misses", "bus-cycles", "frontend-stalls", "backend-stalls", "ref-cycles",
-)  # fmt: skip
-SOFTWARE = (
-    "cpu-clock", "cpu", "task-clock", "page-faults", "faults", "context-switches", "cs", "cpu-migrations",
-    "minor-faults", "major-faults", "alignment-faults", "emulation-faults", "dummy", "bpf-output",
-)  # fmt: skip
-ITERATORS = ("task", "task_file", "task_vma")
-
-
-def has_wildcard(text: str) -> bool:
-    """Whether a name stands for several."""
-    return any(letter in text for letter in "*?[")
-
-
-def matching(names: Iterable[str], pattern: str) -> list[str]:
-    """The names that match a pattern, in order, each once."""
-    from fnmatch import translate
-    from re import compile as compile_pattern
-
-    match = compile_pattern(translate(pattern)).match
-    return sorted({name for name in names if match(name)})
+_SECOND_NS = 1_000_000_000
+_VMLINUX = kernel.VMLINUX
 
 
 def expand(point: AttachPoint, *, pid: int | None = None) -> list[Probe]:
-    """All probes of an attach point.  pid: the process that is traced.  Raises Wrong: it is not there."""
-    return _EXPANDERS.get(point.kind, _one)(point, pid or 0)
+    """All probes of an attach point, in order.  pid: of the process that is traced.
+
+    Raises SourceError: it stands for nothing here; PermissionDenied, NotInKernel: nobody can tell.
+    """
+    if point.alternatives:
+        found: list[Probe] = []
+        for one in point.alternatives:
+            found += expand(one, pid=pid)
+        return found
+    return _EXPANDERS[point.kind](point, pid or 0)
 
 
-def _one(point: AttachPoint, pid: int) -> list[Probe]:
-    return [
-        Probe(
-            point.kind, point.text, module=point.module, target=point.target, path=point.path, address=point.address,
-            offset=point.offset, count=point.count, pid=pid,
-        )
-    ]  # fmt: skip
+def no_matches(point: AttachPoint) -> Exception:
+    """The error of an attach point with wildcards that nothing matches."""
+    return probe_error(point.text, f"No matches for {point.kind} {point.text.partition(':')[2]}")
+
+
+def _plain(point: AttachPoint, pid: int) -> list[Probe]:
+    return [Probe(point.kind, point.name, target=point.function or point.target)]
 
 
 def _counter(point: AttachPoint, pid: int) -> list[Probe]:
-    known = HARDWARE if point.kind == "hardware" else SOFTWARE
-    if point.target not in known:
-        raise Wrong(_HERE, f"Invalid {point.kind} probe: {point.target}", near(point.target, known))
-    return _one(point, pid)
+    kind, name = point.kind, point.target
+    if not name:
+        raise probe_error(point.text, f"{kind} probe must have a {kind} event name")
+    if has_wildcard(name):
+        raise probe_error(point.text, f"wildcards are not allowed for {kind} probe type")
+    found = find_event(kind, name)
+    if found is None:
+        raise probe_error(point.text, f"{name} is not a {kind} probe", near(name, event_names(kind), f"{kind}:"))
+    event, count = found
+    return [Probe(kind, point.name, target=event, count=point.count or count, pid=pid)]
 
 
-def near(name: str, known: Iterable[str]) -> str:
-    """A hint: what may have been meant."""
-    from difflib import get_close_matches
-
-    found = get_close_matches(name, list(known), 2)
-    return f"did you mean {' or '.join(found)}?" if found else ""
+def _clock(point: AttachPoint, pid: int) -> list[Probe]:
+    kind, unit = point.kind, point.target
+    if unit not in UNITS:
+        raise probe_error(point.text, f"{unit} is not an accepted unit of time", "hz, us, ms or s")
+    if point.count <= 0:
+        raise probe_error(point.text, f"{kind} frequency should be a positive integer")
+    period_ns = UNITS[unit] * point.count if UNITS[unit] else max(_SECOND_NS // point.count, 1)
+    return [Probe(kind, point.name, target=unit, count=period_ns, pid=pid)]
 
 
 def _iterator(point: AttachPoint, pid: int) -> list[Probe]:
-    names = matching(ITERATORS, point.target) if has_wildcard(point.target) else [point.target]
-    if not set(names) <= set(ITERATORS) or not names:
-        raise Wrong(_HERE, f"iterator {point.target} is not available", f"there are {', '.join(ITERATORS)}")
-    return [Probe(point.kind, f"iter:{name}", target=name, path=point.path) for name in names]
-
-
-def _folders(folder: str) -> list[str]:
-    """The folders in a folder."""
-    try:
-        return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
-    except OSError:
-        return []
-
-
-def tracepoints(system: str, event: str) -> list[tuple[str, str]]:
-    """(subsystem, event) of the tracepoints that match two patterns."""
-    events = tracing_folder() + "/events"
-    systems = matching(_folders(events), system) if has_wildcard(system) else [system]
-    found = []
-    for name in systems:
-        if has_wildcard(event):
-            found += [(name, one) for one in matching(_folders(f"{events}/{name}"), event)]
-        elif os.path.isdir(f"{events}/{name}/{event}"):
-            found.append((name, event))
-    return found
+    name = point.function
+    if name not in kernel.ITERATORS and not kernel.has_iterator(name):
+        known = kernel.all_iterators()
+        hint = near(name, known, "iter:") or f"there are {', '.join(known)}"
+        raise probe_error(point.text, f"iter {name} not available for your kernel version.", hint)
+    return [Probe("iter", point.name, target=name, path=point.pin)]
 
 
 def _tracepoint(point: AttachPoint, pid: int) -> list[Probe]:
-    found = tracepoints(point.module, point.target)
+    system, event = point.target, point.function
+    if not has_wildcard(system) and not has_wildcard(event):
+        if not kernel.has_tracepoint(system, event):
+            from linscope.bpf.kernel.near_names import near_tracepoints
+
+            what = f"tracepoint not found: {system}:{event}"
+            raise probe_error(point.text, what, near_tracepoints(event, system))
+        return [Probe("tracepoint", point.name, module=system, target=event, pid=pid)]
+    found = kernel.match_tracepoints(system, event)
     if not found:
-        if has_wildcard(point.module + point.target):
-            raise Wrong(_HERE, f"No matches for {point.text}")
-        from linscope.bpf.kernel.near_names import near_tracepoints
-
-        hint = near_tracepoints(point.target, point.module)
-        raise Wrong(_HERE, f"Tracepoint not found: {point.module}:{point.target}", hint)
-    return [Probe("tracepoint", f"tracepoint:{s}:{e}", module=s, target=e, pid=pid) for s, e in found]
-
-
-def raw_tracepoints() -> list[str]:
-    """Names of the raw tracepoints: those of all tracepoints that are not a system call's."""
-    events = tracing_folder() + "/events"
-    names = {"sys_enter", "sys_exit"}
-    for system in _folders(events):
-        if system not in ("syscalls", "ftrace"):
-            names.update(_folders(f"{events}/{system}"))
-    return sorted(names)
-
-
-def _raw(point: AttachPoint, pid: int) -> list[Probe]:
-    if not has_wildcard(point.target):
-        return [Probe(point.kind, f"rawtracepoint:{point.target}", module=point.module, target=point.target)]
-    names = matching(raw_tracepoints(), point.target)
-    if not names:
-        raise Wrong(_HERE, f"No matches for {point.text}")
-    return [Probe(point.kind, f"rawtracepoint:{name}", module=point.module, target=name) for name in names]
-
-
-def kernel_functions(module: str = "") -> list[str]:
-    """Functions that take probes; of a module, or all.  Raises Wrong: nobody tells."""
-    place = tracing_folder() + "/available_filter_functions"
-    try:
-        with open(place, encoding="ascii", errors="replace") as file:
-            lines = file.read().splitlines()
-    except OSError:
-        lines = []
-    if lines:
-        pairs = ((line.split()[0], line.partition("[")[2].rstrip("]")) for line in lines)
-        return [name for name, owner in pairs if not module or (owner or "vmlinux") == module]
-    try:
-        with open("/proc/kallsyms", encoding="ascii", errors="replace") as file:
-            words = [line.split() for line in file]
-    except OSError:
-        words = []
+        raise no_matches(point)
     return [
-        one[2] for one in words
-        if one[1] in "tT" and (not module or (one[3].strip("[]") if len(one) > 3 else "vmlinux") == module)
+        Probe("tracepoint", point.with_(target=system, function=event).name, module=system, target=event, pid=pid)
+        for system, event in found
+    ]
+
+
+def _rawtracepoint(point: AttachPoint, pid: int) -> list[Probe]:
+    if point.has_wildcard and not (point.target == "*" and not has_wildcard(point.function)):
+        pairs = kernel.match_raw_tracepoints(point.target, point.function)
+        if not pairs:
+            raise no_matches(point)
+    elif point.target == "*":
+        from linscope.binfmt.btf_types import KIND_TYPEDEF
+
+        modules = kernel.owners(f"btf_trace_{point.function}", KIND_TYPEDEF)
+        pairs = [(module, point.function) for module in modules or [_VMLINUX]]
+    else:
+        pairs = [(point.target, point.function)]
+    return [
+        Probe("rawtracepoint", point.with_(target=module, function=event).name, module=_module(module), target=event)
+        for module, event in pairs
+    ]
+
+
+def _module(name: str) -> str:
+    """A module as Probe has it."""
+    return "" if name == _VMLINUX else name
+
+
+def _kprobe(point: AttachPoint, pid: int) -> list[Probe]:
+    kind = point.kind
+    if not point.has_wildcard:
+        return [
+            Probe(
+                kind, point.name, module=_module(point.target), target=point.function, address=point.address,
+                offset=point.offset, pid=pid,
+            )
+        ]  # fmt: skip
+    pairs = kernel.match_functions(point.target, point.function)
+    if not pairs:
+        raise no_matches(point)
+    if not point.target:  # the same name in two modules is one probe, as it has one name
+        pairs = [("", name) for name in dict.fromkeys(name for _, name in pairs)]
+    return [
+        Probe(
+            kind, point.with_(target=module, function=name).name, module=_module(module), target=name,
+            offset=point.offset, pid=pid,
+        )
+        for module, name in pairs
     ]  # fmt: skip
 
 
-def btf_functions() -> list[str]:
-    """Functions that fentry and fexit can be attached to: those that BTF describes and that take probes."""
-    from linscope.binfmt import btf_types as bt
-    from linscope.binfmt.btf import Btf
+def _fentry(point: AttachPoint, pid: int) -> list[Probe]:
+    if point.target == "bpf":
+        return _of_program(point)
+    if point.has_wildcard:
+        pairs = kernel.match_btf_functions(point.target, point.function)
+        if not pairs:
+            raise no_matches(point)
+    elif point.target:
+        pairs = [(point.target, point.function)]
+    else:
+        from linscope.binfmt.btf_types import KIND_FUNC
 
-    btf = Btf.open()
-    described = {btf.name(type_id) for type_id in btf.iter_ids(bt.KIND_FUNC)}
-    return sorted(described & set(kernel_functions()))
-
-
-def _kernel_function(point: AttachPoint, pid: int) -> list[Probe]:
-    kind, module = point.kind, point.module
-    if point.address or not has_wildcard(point.target + module):
-        made = _one(point, pid)
-        if kind in ("fentry", "fexit") and not module:
-            made[0].name = f"{kind}:vmlinux:{point.target}"
-        return made
-    tracing = kind in ("fentry", "fexit")
-    names = btf_functions() if tracing else kernel_functions("" if has_wildcard(module) else module)
-    names = matching(names, point.target)
-    if not names:
-        raise Wrong(_HERE, f"No matches for {point.text}")
-    middle = f"{module}:" if module and not has_wildcard(module) else "vmlinux:" if tracing else ""
-    module = "" if has_wildcard(module) else module
-    return [Probe(kind, f"{kind}:{middle}{name}", module=module, target=name) for name in names]
+        modules = kernel.owners(point.function, KIND_FUNC)
+        if len(modules) > 1:
+            raise probe_error(
+                point.text, f"ambiguous attach point, please specify module containing the function '{point.function}'",
+                " or ".join(f"{point.kind}:{module}:{point.function}" for module in modules),
+            )  # fmt: skip
+        pairs = [(modules[0] if modules else _VMLINUX, point.function)]
+    return [
+        Probe(point.kind, point.with_(target=module, function=name).name, module=_module(module), target=name)
+        for module, name in pairs
+    ]
 
 
-# -- user space
+def _of_program(point: AttachPoint) -> list[Probe]:
+    """Probes on eBPF programs: module "bpf", count: the program's id."""
+    from linscope.lang.probes.wildcards import matches
+
+    found = [
+        (number, name) for number, name in kernel.bpf_programs()
+        if matches(point.function, name) and point.program_id in (0, number)
+    ]  # fmt: skip
+    if not found:
+        raise no_matches(point)
+    return [
+        Probe(
+            point.kind, point.with_(program_id=number, function=name).name, module="bpf", target=name, count=number
+        )
+        for number, name in found
+    ]  # fmt: skip
 
 
-def find_program(name: str, pid: int) -> list[str]:
-    """The files that a path of a probe means: a path, a program of $PATH, a library ("libc"), a pattern.
-
-    Raises Wrong: there is none.
-    """
-    if has_wildcard(name):
-        if pid:
-            return matching(_mapped_files(pid), name if name != "*" else "*")
-        from pathlib import Path
-
-        base = Path("/") if name[:1] == "/" else Path()
-        found = sorted(str(path) for path in base.glob(name.lstrip("/")) if path.is_file())
-        if not found:
-            raise Wrong(_HERE, f"uprobe target file '{name}' does not exist")
-        return found
-    if "/" in name:
-        if not os.path.isfile(name):
-            raise Wrong(_HERE, f"uprobe target file '{name}' does not exist or is not executable")
-        return [name]
-    for folder in os.environ.get("PATH", "").split(":"):
-        path = f"{folder}/{name}"
-        if folder and os.path.isfile(path) and os.access(path, os.X_OK):
-            return [path]
-    library = _find_library(name)
-    if library:
-        return [library]
-    if os.path.isfile(name):
-        return [name]
-    raise Wrong(_HERE, f"uprobe target file '{name}' does not exist or is not executable")
+def _watchpoint(point: AttachPoint, pid: int) -> list[Probe]:
+    modes = ("r", "w", "x", "rw") if _is_arm() else ("rw", "w", "x")
+    if point.mode not in modes:
+        raise probe_error(
+            point.text, f"invalid watchpoint mode: {point.mode}", f"supported modes: {','.join(sorted(modes))}"
+        )
+    return [Probe("watchpoint", point.name, target=point.mode, address=point.address, count=point.length, pid=pid)]
 
 
-def _find_library(name: str) -> str:
-    """The path of a library by its name: libc, libssl, libc.so.6."""
-    machine = f"{os.uname().machine}-linux-gnu"
-    for folder in [f"{place}/{machine}" for place in ("/lib", "/usr/lib")] + list(_LIBRARIES):
-        try:
-            names = sorted(entry.name for entry in os.scandir(folder))
-        except OSError:
-            continue
-        for found in names:
-            if (found == name or found.startswith(f"{name}.so")) and _is_elf(f"{folder}/{found}"):
-                return f"{folder}/{found}"
-    return ""
+def _is_arm() -> bool:
+    import os
 
-
-def _is_elf(path: str) -> bool:
-    """Whether a file is a program or library: libc.so may be a script for the linker."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(4) == b"\x7fELF"
-    except OSError:
-        return False
-
-
-def _mapped_files(pid: int) -> list[str]:
-    """The files whose code a process has mapped."""
-    try:
-        with open(f"/proc/{pid}/maps", encoding="utf-8") as file:
-            lines = [line.split(maxsplit=5) for line in file]
-    except OSError:
-        return []
-    return sorted({one[5].rstrip("\n") for one in lines if len(one) == 6 and "x" in one[1] and one[5][:1] == "/"})
+    return os.uname().machine == "aarch64"
 
 
 def _user(point: AttachPoint, pid: int) -> list[Probe]:
-    from linscope.errors import FormatError
-    from linscope.lang.probes.elf_functions import Elf
+    from linscope.lang.probes.user_probes import expand_function, expand_usdt
 
-    found: list[Probe] = []
-    several = has_wildcard(point.path)
-    for path in find_program(point.path, pid):
-        try:
-            elf = Elf(path)
-        except (FormatError, OSError) as error:
-            if several:
-                continue
-            raise Wrong(_HERE, f"{path}: {error}") from None
-        shown = path if several else point.path if "/" in point.path else path
-        found += _functions(point, elf, path, shown, pid)
-    if not found:
-        hint = "" if has_wildcard(point.target) or several else _near_function(point)
-        raise Wrong(_HERE, f"No matches for {point.text}" if several or has_wildcard(point.target)
-                    else f"Could not resolve symbol: {point.path}:{point.target}", hint)  # fmt: skip
-    return found
+    return expand_usdt(point, pid) if point.kind == "usdt" else expand_function(point, pid)
 
 
-def _functions(point: AttachPoint, elf: object, path: str, shown: str, pid: int) -> list[Probe]:
-    """The probes of an attach point in one file."""
-    from linscope.lang.probes.elf_functions import Elf
-
-    assert isinstance(elf, Elf)
-    kind = point.kind
-    if not point.target:
-        offset = elf.file_offset(point.address)
-        name = f"{kind}:{shown}:{point.address:#x}"
-        return [Probe(kind, name, path=path, address=point.address if offset is None else offset, pid=pid)]
-    if point.language == "cpp" or "::" in point.target or "(" in point.target:
-        return _demangled(point, elf, path, shown, pid)
-    if not has_wildcard(point.target):
-        place = elf.find_function(point.target)
-        if place is None:
-            return []
-        suffix = f"+{point.offset}" if point.offset else ""
-        name = f"{kind}:{shown}:{point.target}{suffix}"
-        address = place[0] + point.offset
-        return [Probe(kind, name, target=point.target, path=path, address=address, offset=point.offset, pid=pid)]
-    places = {name: place for name, place, _ in elf.functions()}
-    return [
-        Probe(kind, f"{kind}:{shown}:{name}", target=name, path=path, address=places[name], pid=pid)
-        for name in matching(places, point.target)
-    ]
-
-
-def _demangled(point: AttachPoint, elf: object, path: str, shown: str, pid: int) -> list[Probe]:
-    """Functions of C++, by the name that a person reads; without its arguments all of that name."""
-    from linscope.lang.probes.elf_functions import Elf
-    from linscope.symbols.demangle import demangle
-
-    assert isinstance(elf, Elf)
-    found = {}
-    for name, place, _ in elf.functions():
-        if not name.startswith("_Z"):
-            continue
-        plain = demangle(name)
-        bare = plain.partition("(")[0]
-        wanted = plain if "(" in point.target else bare
-        if wanted == point.target or (has_wildcard(point.target) and matching([wanted], point.target)):
-            found[place] = name
-    return [
-        Probe(point.kind, f"{point.kind}:{shown}:{name}", target=name, path=path, address=place, pid=pid)
-        for place, name in sorted(found.items())
-    ]
-
-
-def _near_function(point: AttachPoint) -> str:
-    from linscope.lang.probes.elf_functions import Elf
-
-    for path in find_program(point.path, 0):
-        return near(point.target, {name for name, _, _ in Elf(path).functions()})
-    return ""
-
-
-def _usdt(point: AttachPoint, pid: int) -> list[Probe]:
-    from linscope.errors import FormatError
-    from linscope.lang.probes.elf_functions import Elf
-
-    found: list[Probe] = []
-    several = has_wildcard(point.path)
-    known: set[str] = set()
-    for path in find_program(point.path, pid):
-        try:
-            notes = list(Elf(path).usdt_probes())
-        except (FormatError, OSError) as error:
-            if several:
-                continue
-            raise Wrong(_HERE, f"{path}: {error}") from None
-        shown = path if several else point.path
-        for provider, name, place, semaphore, operands in notes:
-            known.add(f"{provider}:{name}")
-            if not matching([provider], point.module or "*") or not matching([name], point.target):
-                continue
-            text = f"usdt:{shown}:{provider}:{name}"
-            found.append(
-                Probe(
-                    "usdt", text, module=provider, target=name, path=path, address=place, semaphore=semaphore,
-                    arguments=operands, pid=pid,
-                )
-            )  # fmt: skip
-    if not found:
-        raise Wrong(_HERE, f"No USDT probe {point.module}:{point.target} in {point.path}", near(point.target, known))
-    return found
-
-
-_EXPANDERS = {
-    "hardware": _counter, "software": _counter, "iter": _iterator, "tracepoint": _tracepoint, "rawtracepoint": _raw,
-    "kprobe": _kernel_function, "kretprobe": _kernel_function, "fentry": _kernel_function, "fexit": _kernel_function,
-    "uprobe": _user, "uretprobe": _user, "usdt": _usdt,
+_EXPANDERS: dict[str, Callable[[AttachPoint, int], list[Probe]]] = {
+    "begin": _plain, "end": _plain, "self": _plain, "test": _plain, "bench": _plain, "hardware": _counter,
+    "software": _counter, "interval": _clock, "profile": _clock, "iter": _iterator, "tracepoint": _tracepoint,
+    "rawtracepoint": _rawtracepoint, "kprobe": _kprobe, "kretprobe": _kprobe, "fentry": _fentry, "fexit": _fentry,
+    "uprobe": _user, "uretprobe": _user, "usdt": _user, "watchpoint": _watchpoint,
 }  # fmt: skip
