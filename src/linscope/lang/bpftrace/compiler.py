@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from linscope.errors import Diagnostic, SourceError
+from linscope.errors import SourceError
 from linscope.lang import ir
 from linscope.lang.bpftrace import syntax as sx
 from linscope.lang.bpftrace.macros import expand_macros
@@ -14,6 +14,7 @@ from linscope.lang.bpftrace.settings import read_settings
 from linscope.lang.bpftrace.state import Script
 from linscope.lang.definitions import Definitions
 from linscope.lang.probes import expand, parse_attach_point
+from linscope.lang.probes.expansion import has_wildcard
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
@@ -50,10 +51,11 @@ def compile(text: str, *, where: str = "stdin", options: Options | None = None) 
             programs += _lower_group(script, group)
         if not script.waiting and not script.changed:
             break
-        now = (dict(script.map_types), dict(script.variable_types))
+        now = (dict(script.map_types), dict(script.variable_types), set(script.hoisted))
         if now == learned or (problems.errors and not script.changed):
-            for unresolved in script.waiting:
-                problems.error(unresolved.span, unresolved.what)
+            if not problems.errors:  # else it may follow from what is wrong
+                for unresolved in script.waiting:
+                    problems.error(unresolved.span, unresolved.what)
             break
         learned = now
     problems.raise_errors()
@@ -98,16 +100,18 @@ def _declare_maps(script: Script, program: sx.Program) -> None:
 def _expand(script: Script, node: sx.Probe) -> list[Probe]:
     """All places that a probe stands for; what is wrong goes to problems."""
     found: list[Probe] = []
-    problems = script.problems
+    missing: list[tuple[sx.AttachPoint, str, str]] = []
     for point in node.points:
         try:
             found += expand(parse_attach_point(point.text), pid=script.options.pid or None)
-        except (SourceError, Wrong) as error:
-            what = error.diagnostics[0] if isinstance(error, SourceError) else None
-            text, hint = (what.what, what.hint) if isinstance(what, Diagnostic) else (str(error), "")
-            missing = str(script.settings["missing_probes"])
-            if missing == "error":
-                problems.error(point.span, text, hint)
-            elif missing == "warn":
-                problems.warn(point.span, text, hint)
+        except SourceError as error:
+            first = error.diagnostics[0]
+            missing.append((point, first.what, first.hint))
+    policy = str(script.settings["missing_probes"])
+    for point, what, hint in missing:
+        wildcard = found and has_wildcard(point.text)  # one of several patterns may match nothing
+        if policy == "error" and not wildcard:
+            script.problems.error(point.span, what, hint)
+        elif policy != "ignore":
+            script.problems.warn(point.span, what, hint)
     return found

@@ -40,6 +40,7 @@ class Script:
         self.variable_types: dict[tuple[str, int], t.Type] = {}
         self.map_types: dict[str, tuple[t.Type | None, t.Type | None]] = {}  # (key, value); value None: not known yet
         self.fixed: set[str] = set()  # maps whose value's type is final
+        self.hoisted: set[tuple[str, str]] = set()  # (program, variable) that live beyond their block
         self.changed = False  # whether this pass learned something that it had needed before
         self.waiting: list[Unresolved] = []  # what this pass could not know
         self.used_maps: set[str] = set()
@@ -160,6 +161,7 @@ class Body:
         self.kind = probes[0].kind
         self.name = name
         self.scopes: list[dict[str, tuple[ir.Variable, tuple[str, int], bool]]] = [{}]
+        self.closed: set[str] = set()  # names of variables whose block has ended
         self.declarations = 0
         self.loops = 0
         self.statements: list[ir.Statement] = []  # where those go that an expression needs before it
@@ -167,15 +169,39 @@ class Body:
         self.syscalls = ""  # of a program for many system calls: sys_enter or sys_exit
         self.arguments: t.Struct | None = None  # what ``args`` is, when the lowering has looked for it
 
+        for hoisted in sorted(script.hoisted):
+            if hoisted[0] == name:
+                self.declare(hoisted[1], t.VOID, hoisted=True)
+
+    def open_scope(self) -> None:
+        """What is declared from here on is gone with ``close_scope``."""
+        self.scopes.append({})
+
+    def close_scope(self) -> None:
+        """End the innermost scope."""
+        self.closed.update(self.scopes.pop())
+
+    def hoist(self, name: str) -> bool:
+        """Whether a variable was declared in a block that has ended.
+
+        Before v0.22 variables lived to the end of the probe, and scripts still rely on it: in the next pass it is one
+        of the whole probe.
+        """
+        if name not in self.closed:
+            return False
+        self.script.hoisted.add((self.name, name))
+        self.script.changed = True
+        return True
+
     @property
     def is_begin(self) -> bool:
         """Whether no event of the system runs it, but linscope itself."""
         return self.kind in ("begin", "end", "self", "test", "bench")
 
-    def declare(self, name: str, type: t.Type, *, fixed: bool = False) -> ir.Variable:
+    def declare(self, name: str, type: t.Type, *, fixed: bool = False, hoisted: bool = False) -> ir.Variable:
         """A new variable in the innermost scope.  fixed: its type was written, and does not widen."""
-        key = (self.name, self.declarations)
-        self.declarations += 1
+        key = (f"{self.name} ${name}", 0) if hoisted else (self.name, self.declarations)
+        self.declarations += not hoisted
         known = self.script.variable_types.get(key)
         if known is None or fixed:
             known = type

@@ -50,6 +50,7 @@ def lower_statement(body: Body, node: sx.Statement, into: list[ir.Statement]) ->
         found = _LOWERINGS[type(node)](body, node)
     except Wrong as wrong:
         body.script.problems.error(wrong.span, wrong.what, wrong.hint)
+        _declare_unknown(body, node)
         return
     except Unresolved as unresolved:
         body.script.waiting.append(unresolved)
@@ -72,13 +73,13 @@ def _declare_unknown(body: Body, node: sx.Statement) -> None:
 
 def block(body: Body, node: sx.Block) -> list[ir.Statement]:
     """A block as statements, with its own scope."""
-    body.scopes.append({})
+    body.open_scope()
     try:
         made = lower_statements(body, node.statements)
         if node.value is not None:
             lower_statement(body, sx.ExpressionStatement(node.value.span, node.value), made)
     finally:
-        body.scopes.pop()
+        body.close_scope()
     return made
 
 
@@ -97,7 +98,14 @@ def _expression(body: Body, node: sx.ExpressionStatement) -> list[ir.Statement]:
 
 
 def _if(body: Body, node: sx.IfExpression) -> list[ir.Statement]:
-    decided = condition(body, node.condition)
+    try:
+        decided = condition(body, node.condition)
+    except Unresolved as unresolved:  # what is inside may tell
+        body.script.waiting.append(unresolved)
+        block(body, node.yes)
+        if node.no is not None:
+            block(body, node.no)
+        return []
     if isinstance(decided, ir.Number) and node.comptime:
         taken = node.yes if decided.value else node.no
         return block(body, taken) if taken is not None else []
@@ -158,12 +166,12 @@ def _assign_variable(body: Body, target: sx.Variable, node: sx.Assign) -> list[i
 def _assign_map(body: Body, target: sx.MapAccess, node: sx.Assign) -> list[ir.Statement]:
     value_node = node.value
     if isinstance(value_node, sx.Block) and value_node.value is not None:
-        body.scopes.append({})
+        body.open_scope()
         try:
             made = lower_statements(body, value_node.statements)
             return made + _assign_map(body, target, sx.Assign(node.span, target, node.sign, value_node.value))
         finally:
-            body.scopes.pop()
+            body.close_scope()
     if isinstance(value_node, sx.Call) and value_node.name in AGGREGATIONS and node.sign == "=":
         return aggregate(body, target, value_node)
     if node.sign in ("+=", "-="):
@@ -194,7 +202,12 @@ def _add(body: Body, target: sx.MapAccess, node: sx.Assign) -> list[ir.Statement
 
 
 def _while(body: Body, node: sx.While) -> list[ir.Statement]:
-    decided = condition(body, node.condition)
+    try:
+        decided = condition(body, node.condition)
+    except Unresolved as unresolved:
+        body.script.waiting.append(unresolved)
+        _loop(body, node.body)
+        return []
     inner = _loop(body, node.body)
     endless = body.script.runtime_error(node.span, "the loop was ended after 8,388,608 rounds")
     return [ir.While(decided, inner, endless)]
@@ -224,12 +237,12 @@ def _for_range(body: Body, node: sx.ForRange) -> list[ir.Statement]:
     first, last = scalar(body, node.first), scalar(body, node.last)
     script = body.script
     first, last = coerce(script, first, t.INT64, node.first.span), coerce(script, last, t.INT64, node.last.span)
-    body.scopes.append({})
+    body.open_scope()
     try:
         variable = body.declare(node.variable, t.INT64, fixed=True)
         return [ir.ForRange(variable, first, last, _loop(body, node.body), ir.Variable("", t.INT64))]
     finally:
-        body.scopes.pop()
+        body.close_scope()
 
 
 def _for_map(body: Body, node: sx.ForMap) -> list[ir.Statement]:
@@ -241,12 +254,12 @@ def _for_map(body: Body, node: sx.ForMap) -> list[ir.Statement]:
     if isinstance(found.value, t.Histogram | t.LinearHistogram | t.TimeSeries):
         raise Wrong(node.map.span, f"Loop expression does not support type: {type_text(found.value)}")
     pair = t.Tuple((found.key, found.value))
-    body.scopes.append({})
+    body.open_scope()
     try:
         variable = body.declare(node.variable, pair, fixed=True)
         return [ir.ForMap(variable, found, _loop(body, node.body))]
     finally:
-        body.scopes.pop()
+        body.close_scope()
 
 
 def _jump(body: Body, node: sx.Jump) -> list[ir.Statement]:

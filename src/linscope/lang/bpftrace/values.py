@@ -103,6 +103,8 @@ def parse_integer(word: str) -> int | None:
 
 def _variable(body: Body, node: sx.Variable) -> ir.Expression:
     variable = body.find(node.name)
+    if variable is None and body.hoist(node.name):
+        raise Unresolved(node.span, f"Undefined or undeclared variable: ${node.name}")
     if variable is None:
         raise Wrong(node.span, f"Undefined or undeclared variable: ${node.name}")
     if isinstance(variable.type, t.Void):
@@ -327,12 +329,12 @@ def build_tuple(elements: list[ir.Expression], names: tuple[str, ...] = ()) -> i
 def _block(body: Body, node: sx.Block) -> ir.Expression:
     from linscope.lang.bpftrace.statements import lower_statements
 
-    body.scopes.append({})
+    body.open_scope()
     try:
         statements = lower_statements(body, node.statements)
         value: ir.Expression = number(0, t.Void(0)) if node.value is None else lower(body, node.value)
     finally:
-        body.scopes.pop()
+        body.close_scope()
     return ir.Do(value.type, statements, value) if statements else value
 
 

@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from linscope.lang.definitions.kernel_types import KernelTypes
 
 _BTF = "/sys/kernel/btf"
+# include/linux/sched.h (v6.17): macros, which BTF does not have
+TASK_STATES = {
+    "TASK_RUNNING": 0, "TASK_INTERRUPTIBLE": 1, "TASK_UNINTERRUPTIBLE": 2, "__TASK_STOPPED": 4, "__TASK_TRACED": 8,
+    "EXIT_DEAD": 0x10, "EXIT_ZOMBIE": 0x20, "TASK_PARKED": 0x40, "TASK_DEAD": 0x80, "TASK_WAKEKILL": 0x100,
+    "TASK_WAKING": 0x200, "TASK_NOLOAD": 0x400, "TASK_NEW": 0x800, "TASK_RTLOCK_WAIT": 0x1000, "TASK_FREEZABLE": 0x2000,
+    "TASK_FROZEN": 0x8000, "TASK_KILLABLE": 0x102, "TASK_IDLE": 0x402, "TASK_NORMAL": 3,
+}  # fmt: skip
 
 
 class Function(Node):
@@ -245,6 +252,8 @@ def _arguments(types: KernelTypes, prototype: object, name: str, skip: int, name
 
 def library_constant(name: str) -> int | None:
     """A constant of the C library that Python carries: errno, signals, address families, open flags ..."""
+    if name in TASK_STATES:
+        return TASK_STATES[name]
     if name[:1] == "E":
         import errno
 
