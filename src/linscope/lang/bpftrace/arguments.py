@@ -47,6 +47,9 @@ def probe_arguments(definitions: Definitions, probe: Probe, *, by_registers: boo
     if probe.kind in ("fentry", "fexit"):
         function = definitions.find_function(probe.target, probe.module)
         return function.arguments if function is not None else None
+    if probe.kind == "kprobe" and probe.target and not probe.offset:
+        function = definitions.find_function(probe.target, probe.module)
+        return _of_function(function.arguments) if function is not None else None
     if probe.kind == "rawtracepoint":
         return definitions.raw_tracepoint(probe.target)
     if probe.kind == "uprobe":
@@ -68,6 +71,14 @@ def _in_registers(found: t.Struct) -> t.Struct:
         else:
             continue
         fields.append(t.Field(field.name, field.type, offset))
+    return t.Struct(found.name, 8 * len(registers.OFFSETS), lambda: fields)
+
+
+def _of_function(found: t.Struct) -> t.Struct | None:
+    """A kernel function's arguments as the registers that they are in when it is entered."""
+    names = registers.ARGUMENTS
+    places = zip(found.fields, names, strict=False)  # those beyond are on the stack
+    fields = [t.Field(field.name, field.type, registers.OFFSETS[name]) for field, name in places]
     return t.Struct(found.name, 8 * len(registers.OFFSETS), lambda: fields)
 
 

@@ -34,6 +34,12 @@ def compile(text: str, *, where: str = "stdin", options: Options | None = None) 
     program = parse(text, where=where)
     problems = Problems(text, where)
     settings = read_settings(program.settings, options.environment, problems)
+    if program.imports:
+        from linscope.lang.bpftrace.imports import read_imports
+
+        read_imports(program, options, settings, problems)
+    for function in program.functions:
+        problems.error(function.span, f"fn {function.name}: functions are not supported", "a macro does the same")
     probes = expand_macros(program, problems)
     script = Script(problems, _definitions(program, options, problems), settings, options)
     _declare_maps(script, program)
@@ -97,6 +103,19 @@ def _declare_maps(script: Script, program: sx.Program) -> None:
             script.declared[declared.name] = declared
 
 
+_WITH_KPROBES = {"fentry": "kprobe", "fexit": "kretprobe"}
+
+
+def _here(script: Script, probe: Probe) -> bool:
+    """Whether a probe has a place in this run; fentry becomes kprobe where the kernel has no trampolines."""
+    options = script.options
+    if probe.kind in ("test", "bench") or options.mode:
+        return probe.kind == options.mode or (probe.kind in ("begin", "end") and not options.mode)
+    if not options.trampolines and probe.kind in _WITH_KPROBES:
+        probe.kind = _WITH_KPROBES[probe.kind]
+    return True
+
+
 def _expand(script: Script, node: sx.Probe) -> list[Probe]:
     """All places that a probe stands for; what is wrong goes to problems."""
     found: list[Probe] = []
@@ -114,4 +133,4 @@ def _expand(script: Script, node: sx.Probe) -> list[Probe]:
             script.problems.error(point.span, what, hint)
         elif policy != "ignore":
             script.problems.warn(point.span, what, hint)
-    return found
+    return [probe for probe in found if _here(script, probe)]

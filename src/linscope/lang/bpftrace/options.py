@@ -22,10 +22,12 @@ class Options:
         environment: Mapping[str, str] | None = None,
         mode: str = "",
         replay: bool = False,
+        trampolines: bool = True,
         start_ns: int | None = None,
     ) -> None:
         """parameters: positional ones, with named ones (--name=value) among them; pid: only this process, 0 for all.
 
+        trampolines: whether the kernel has what fentry and fexit need; else they become kprobes.
         child: pid of the command that is started (cpid); environment: BPFTRACE_* settings; mode: test or bench; replay:
         the programs run over a recording; start_ns: what elapsed counts from (CLOCK_MONOTONIC; None: now).
         """
@@ -40,6 +42,7 @@ class Options:
         self.environment = environment or {}
         self.mode = mode
         self.replay = replay
+        self.trampolines = trampolines
         self.start_ns = start_ns
 
 

@@ -33,10 +33,7 @@ DEFAULTS: dict[str, str | int] = {
     "stack_mode": "bpftrace",
     "str_trunc_trailer": "..",
     "unstable_dw_ustack": "warn",
-    "unstable_import": "warn",
     "unstable_import_statement": "error",
-    "unstable_macro": "warn",
-    "unstable_map_decl": "warn",
     "unstable_tseries": "warn",
     "unstable_typeinfo": "error",
     "use_blazesym": 1,
@@ -46,6 +43,7 @@ _WORDS = {
     "stack_mode": ("bpftrace", "perf", "raw", "build_id"),
     "cache_user_symbols": ("PER_PID", "PER_PROGRAM", "NONE", "1", "0"),
 }
+_WORDS.update({name: ("enable", "warn", "error") for name in DEFAULTS if name.startswith("unstable_")})
 _PREFIX = "BPFTRACE_"
 
 
