@@ -97,6 +97,7 @@ def call_back(checker: Checker, helper: str, register: Register, map: Map | None
     caller = state.frames[-1]
     new = checker.push(start, slot)
     new.callback_depth += 1
+    new.frames[-1].called_back += 1
     frame = enter(checker, new, start, slot)
     frame.callback = helper
     frame.references = state.references

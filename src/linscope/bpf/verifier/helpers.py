@@ -257,12 +257,13 @@ def _special(checker: Checker, name: str, meta: Meta, slot: int) -> None:
             raise Rejection("argument-type", "callback function is missing")
         if name == "loop":
             mark_precise(checker, 1)
-            if state.callback_depth >= registers[1].bounds[bd.UMAX]:
+            if state.frames[-1].called_back >= registers[1].bounds[bd.UMAX]:
+                state.frames[-1].called_back = 0
                 return
         if state.callback_depth > b.BPF_MAX_LOOPS:
             raise Rejection("too-complex", "callback runs too often")
         call_back(checker, name, meta.func, meta.map, slot)
-        state.callback_depth = 0
+        state.frames[-1].called_back = 0
     elif name == "timer_set_callback" and meta.func is not None:
         call_later(checker, meta.func, meta.map, meta.uid, slot)
     elif name == "snprintf" and registers[5].bounds[0] % 8:

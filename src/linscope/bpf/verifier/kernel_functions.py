@@ -247,4 +247,3 @@ def _result(checker: Checker, call: _Call, slot: int) -> Register:
         id = ref = checker.new_id()
         checker.state.references += ((ref, slot),)
     return Register(r.BTF_ID | or_null, bd.ZERO, 0, id, ref, (btf, target))
-

@@ -59,8 +59,8 @@ class Frame:
     """A function that is running."""
 
     __slots__ = (
-        "async_depth", "callback", "callsite", "depth", "function", "precise", "precise_stack", "reads", "references",
-        "registers", "stack", "written",
+        "async_depth", "callback", "called_back", "callsite", "depth", "function", "precise", "precise_stack", "reads",
+        "references", "registers", "stack", "written",
     )  # fmt: skip
 
     def __init__(self, function: int, callsite: int) -> None:
@@ -71,6 +71,7 @@ class Frame:
         self.stack: dict[int, Slot] = {}  # by number of the eight bytes, 0 right below the frame pointer
         self.depth = 0  # bytes of stack in use
         self.callback = ""  # "", or the helper that calls it
+        self.called_back = 0  # how often the helper that it calls has called back so far
         self.async_depth = 0
         self.references: tuple[tuple[int, int], ...] = ()  # those held when a callback was entered
         self.reads = 0  # bits: slots read after this state, before they are written
@@ -87,6 +88,7 @@ class Frame:
         new.stack = self.stack.copy()
         new.depth = self.depth
         new.callback = self.callback
+        new.called_back = self.called_back
         new.async_depth = self.async_depth
         new.references = self.references
         new.reads = new.precise = new.precise_stack = 0
@@ -118,7 +120,7 @@ class State:
         self.last = -1  # the instruction before it, of a kept state
         self.path: Path = None
         self.speculative = False
-        self.callback_depth = 0
+        self.callback_depth = 0  # callbacks that were entered on this path, of all helpers
         self.may_goto = 0
         self.rcu = False
         self.preempt = 0

@@ -181,7 +181,7 @@ def equal(checker: Checker, old: State, new: State, mode: int) -> bool:
             return False
     last = len(old.frames) - 1
     for number, (frame, mine) in enumerate(zip(old.frames, new.frames, strict=True)):
-        if frame.callsite != mine.callsite or frame.callback != mine.callback:
+        if frame.callsite != mine.callsite or frame.callback != mine.callback or frame.called_back > mine.called_back:
             return False
         at = old.slot if number == last else old.frames[number + 1].callsite
         if not _frames_equal(checker, frame, mine, checker.live[at], ids, mode):
