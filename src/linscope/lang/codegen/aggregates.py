@@ -6,12 +6,13 @@ from linscope.lang import ir
 from linscope.lang import types as t
 from linscope.lang.codegen import memory, scalars
 from linscope.lang.codegen.assembler import R0, R1, R2, R3, R4, R5, Label
-from linscope.lang.codegen.events import emit_error
 from linscope.lang.codegen.function import Function, Place, Temporary
-from linscope.lang.codegen.maps import FULL, NOEXIST, key_place, look_up, update
+from linscope.lang.codegen.generator import enter_callback
+from linscope.lang.codegen.maps import find_or_make, key_place
 from linscope.lang.unit import BUCKETED, bucket_count, bucket_offset
 
-_LOOKUP_PER_CPU, _KTIME = 195, 5
+_LOOKUP_PER_CPU, _KTIME, _LOOP = 195, 5, 181
+_MOST_UNROLLED = 8  # CPUs
 
 
 def aggregate(f: Function, node: ir.Aggregate) -> None:
@@ -35,17 +36,9 @@ def aggregate(f: Function, node: ir.Aggregate) -> None:
         _constant_to(f, R1, kind.interval_ns)
         code.alu("/", R0, R1)
         epoch = f.keep(R0)
-    key = _bucket_key(f, node, value, epoch) if isinstance(kind, BUCKETED) else key_place(f, node.key)
+    key = _bucket_key(f, node, value, epoch) if isinstance(kind, BUCKETED) else key_place(f, node.map, node.key)
     found, done = Label(), Label()
-    look_up(f, node.map, key)
-    code.branch_constant("!=", R0, 0, found)
-    room = f.memory(kind.size)
-    memory.clear(f, room, kind.size)
-    update(f, node.map, key, room, NOEXIST)
-    look_up(f, node.map, key)
-    code.branch_constant("!=", R0, 0, found)
-    code.constant(R0, FULL)
-    emit_error(f, f.generator.helper_error("map_update_elem", node.span))
+    find_or_make(f, node.map, key, found, node.span)
     code.jump(done)
     code.place(found)
     _change(f, kind, value, times, epoch)
@@ -208,36 +201,64 @@ def _series(f: Function, kind: t.TimeSeries, value: Temporary, epoch: Temporary)
 
 def sum_over_cpus(f: Function, script_map: ir.Map, key: Place, to: Place) -> None:
     """Put the value of all CPUs to a place; zeros when there is no such key."""
+    code = f.code
+    cpus = f.generator.options.cpus
+    size = script_map.value.size
+    if cpus <= _MOST_UNROLLED:
+        memory.clear(f, to, size)
+        for cpu in range(cpus):
+            f.code.constant(R3, cpu)
+            _add_cpu(f, script_map, key, to)
+        return
+    mark = f.mark()
+    key_size = 4 if script_map.key is None else script_map.key.size
+    kept_key, total = f.memory(key_size, scratch=True), f.memory(size, scratch=True)
+    memory.copy(f, kept_key, key, key_size)
+    memory.clear(f, total, size)
+    inner = f.callback("cpu")
+    inner.code.move(R3, R1)
+    _add_cpu(inner, script_map, kept_key, total)
+    inner.code.constant(R0, 0)
+    inner.code.exit()
+    enter_callback(inner, R2)
+    code.constant(R1, cpus)
+    code.callback(R2, inner.code)
+    f.frame(R3)
+    code.constant(R4, 0)
+    code.call(_LOOP)
+    memory.copy(f, to, total, size)
+    f.release(mark)
+
+
+def _add_cpu(f: Function, script_map: ir.Map, key: Place, to: Place) -> None:
+    """Add the value of the CPU in r3 to what is at a place."""
     kind = script_map.value
     code = f.code
-    memory.clear(f, to, kind.size)
-    for cpu in range(f.generator.options.cpus):
-        none = Label()
-        f.address(key, R2)
-        code.map(R1, f.generator.map_place(script_map))
-        code.constant(R3, cpu)
-        code.call(_LOOKUP_PER_CPU)
-        code.branch_constant("==", R0, 0, none)
-        base, offset = f.with_base(to, R5)
-        code.load(R1, R0, 0, 8)
-        code.load(R2, base, offset, 8)
-        if isinstance(kind, t.Extreme):
-            store = Label()
-            code.load(R3, R0, 8, 8)
-            code.branch_constant("==", R3, 0, none)
-            code.load(R3, base, offset + 8, 8)
-            code.branch_constant("==", R3, 0, store)
-            code.branch(("s" if kind.signed else "") + (">=" if kind.word == "min" else "<="), R1, R2, none)
-            code.place(store)
-            code.store(base, offset, R1, 8)
-            code.constant(R1, 1)
-            code.store(base, offset + 8, R1, 8)
-        else:
+    none = Label()
+    f.address(key, R2)
+    code.map(R1, f.generator.map_place(script_map))
+    code.call(_LOOKUP_PER_CPU)
+    code.branch_constant("==", R0, 0, none)
+    base, offset = f.with_base(to, R5)
+    code.load(R1, R0, 0, 8)
+    code.load(R2, base, offset, 8)
+    if isinstance(kind, t.Extreme):
+        store = Label()
+        code.load(R3, R0, 8, 8)
+        code.branch_constant("==", R3, 0, none)
+        code.load(R3, base, offset + 8, 8)
+        code.branch_constant("==", R3, 0, store)
+        code.branch(("s" if kind.signed else "") + (">=" if kind.word == "min" else "<="), R1, R2, none)
+        code.place(store)
+        code.store(base, offset, R1, 8)
+        code.constant(R1, 1)
+        code.store(base, offset + 8, R1, 8)
+    else:
+        code.alu("+", R1, R2)
+        code.store(base, offset, R1, 8)
+        if isinstance(kind, t.Average):
+            code.load(R1, R0, 8, 8)
+            code.load(R2, base, offset + 8, 8)
             code.alu("+", R1, R2)
-            code.store(base, offset, R1, 8)
-            if isinstance(kind, t.Average):
-                code.load(R1, R0, 8, 8)
-                code.load(R2, base, offset + 8, 8)
-                code.alu("+", R1, R2)
-                code.store(base, offset + 8, R1, 8)
-        code.place(none)
+            code.store(base, offset + 8, R1, 8)
+    code.place(none)

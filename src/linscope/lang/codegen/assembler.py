@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from linscope.abi import bpf as b
 from linscope.bpf.instructions import Instruction, wide
+from linscope.errors import UsageError
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
@@ -107,10 +108,10 @@ class Assembler:
         """*(u8 .. u64 *)(base + offset) = number of 32 bits"""
         self._add(Instruction(b.BPF_ST | b.BPF_MEM | _SIZES[size], base, 0, offset, value))
 
-    def atomic_add(self, base: int, offset: int, value: int, *, fetch: bool) -> None:
-        """*(u64 *)(base + offset) += register; fetch: the register becomes the old value."""
+    def atomic_add(self, base: int, offset: int, value: int, size: int, *, fetch: bool) -> None:
+        """*(u32 or u64 *)(base + offset) += register; fetch: the register becomes the old value."""
         operation = b.BPF_ADD | (b.BPF_FETCH if fetch else 0)
-        self._add(Instruction(b.BPF_STX | b.BPF_ATOMIC | b.BPF_DW, base, value, offset, operation))
+        self._add(Instruction(b.BPF_STX | b.BPF_ATOMIC | _SIZES[size], base, value, offset, operation))
 
     def map(self, to: int, place: int) -> None:
         """to = a map, by its place among the program's maps"""
@@ -173,6 +174,8 @@ class Assembler:
         self.dead = self.dead and not label.uses
         for use in label.uses:
             distance = here - use - 1
+            if distance >= 1 << 15:
+                raise UsageError(f"a jump over {distance} instructions; the kernel allows {(1 << 15) - 1}")
             code, to, value, _, number = self.slots[use]
             self.slots[use] = Instruction(code, to, value, distance, number)
         label.uses.clear()

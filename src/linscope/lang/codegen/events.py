@@ -17,8 +17,10 @@ _RINGBUF_OUTPUT, _LOOKUP = 130, 1
 _READ_KERNEL, _READ_KERNEL_STRING = 113, 115
 _READ_STRING = {t.KERNEL: 115, t.USER: 114, t.ANY: 45}
 _READ = {t.KERNEL: 113, t.USER: 112, t.ANY: 4}
-_FORCE_WAKEUP = 2  # BPF_RB_FORCE_WAKEUP
-_AT_ONCE = ("exit", "print_map", "clear", "zero")  # kinds for which the reader is woken
+_RINGBUF_QUERY, _AVAILABLE = 134, 0  # BPF_RB_AVAIL_DATA
+_NO_WAKEUP, _FORCE_WAKEUP = 1, 2  # BPF_RB_NO_WAKEUP, BPF_RB_FORCE_WAKEUP
+# kinds of which there may be many: the reader is woken as Options says, for all others at once
+_MANY = ("printf", "print", "errorf", "warnf", "cat", "join", "time", "helper_error", "runtime_error")
 
 
 def emit(f: Function, node: ir.Emit) -> None:
@@ -115,7 +117,7 @@ def _append(f: Function, value: ir.Expression, record: Place, size: Temporary, l
         code.constant(R2, type.size)
         f.address(place, R3)
         code.call(_READ_KERNEL_STRING)
-        _length_of_string(f)
+        length_of_string(f)
     base, offset = f.with_base(length, R1)
     code.store(base, offset, R0, 4)
     f.restore(size, R1)
@@ -123,15 +125,18 @@ def _append(f: Function, value: ir.Expression, record: Place, size: Temporary, l
     f.change(size, R1)
 
 
-def _length_of_string(f: Function) -> None:
-    """r0 = characters without the NUL, from a helper's result"""
+def length_of_string(f: Function) -> None:
+    """r0 = characters without the NUL, from a helper's result
+
+    The verifier goes straight on first: with all lengths, so that it needs not follow the way of the failed read too.
+    """
     code = f.code
-    some, done = Label(), Label()
-    code.branch_constant("s>", R0, 0, some)
-    code.constant(R0, 0)
-    code.jump(done)
-    code.place(some)
+    none, done = Label(), Label()
+    code.branch_constant("s<=", R0, 0, none)
     code.alu_constant("-", R0, 1)
+    code.jump(done)
+    code.place(none)
+    code.constant(R0, 0)
     code.place(done)
 
 
@@ -160,7 +165,7 @@ def _append_string(f: Function, value: ir.LoadString, record: Place, size: Tempo
         scalars.told(f, name, value)
         f.restore(kept, R0)
         f.give_up(kept)
-    _length_of_string(f)
+    length_of_string(f)
 
 
 def _append_buffer(f: Function, value: ir.LoadBuffer, record: Place, size: Temporary) -> None:
@@ -184,13 +189,26 @@ def _append_buffer(f: Function, value: ir.LoadBuffer, record: Place, size: Tempo
 def _output(f: Function, record: Place, event: ir.Event, size: Temporary | None, fixed: int) -> None:
     """Write the record to the ring buffer; count it when there is no room."""
     code = f.code
+    waiting = f.generator.options.wakeup_bytes
+    if event.kind not in _MANY:
+        code.constant(R4, _FORCE_WAKEUP)
+    elif waiting:
+        code.map(R1, f.generator.events_map())
+        code.constant(R2, _AVAILABLE)
+        code.call(_RINGBUF_QUERY)
+        few = Label()
+        code.constant(R4, _NO_WAKEUP)
+        code.branch_constant("<", R0, waiting, few)
+        code.constant(R4, _FORCE_WAKEUP)
+        code.place(few)
+    else:
+        code.constant(R4, 0)
     f.address(record, R2)
     if size is None:
         code.constant(R3, fixed)
     else:
         f.restore(size, R3)
     code.map(R1, f.generator.events_map())
-    code.constant(R4, _FORCE_WAKEUP if event.kind in _AT_ONCE else 0)
     code.call(_RINGBUF_OUTPUT)
     written = Label()
     code.branch_constant("==", R0, 0, written)
@@ -245,7 +263,7 @@ def emit_join(f: Function, node: ir.EmitJoin) -> None:
         _destination(f, record, size)
         code.constant(R2, type.size)
         code.call(_READ_STRING[node.space])
-        _length_of_string(f)
+        length_of_string(f)
         base, at = f.with_base(record.further(offset), R1)
         code.alu_constant("+", R0, 1)  # one more, for an empty string is not the end
         code.store(base, at, R0, 4)

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from linscope.lang import ir
     from linscope.lang.codegen.generator import Generator
 
-STACK, FRAME, SCRATCH, CONSTANT, ZERO, POINTER = "stack", "frame", "scratch", "constant", "zero", "pointer"
+STACK, FRAME, SCRATCH, CONSTANT, ZERO, VALUE, POINTER = (
+    "stack", "frame", "scratch", "constant", "zero", "value", "pointer",
+)  # fmt: skip
 _WHOLE_STACK = 480  # bytes of all functions; a callback that needs none takes 32 all the same
 _CALLBACK_STACK = (0, 128, 96, 64)  # of each callback, by how deep they are nested
 _KEPT_FREE = 64  # bytes of each function's stack for pointers, which must not lie elsewhere
@@ -34,7 +36,8 @@ class Place:
     """Where bytes lie: kind tells the base, offset counts from it.
 
     STACK: this function's r10; FRAME: the main function's; SCRATCH: r7; CONSTANT: the program's constants; ZERO: as
-    many zeros as offset says; POINTER: what a temporary holds.
+    many zeros as offset says; VALUE: that of the array whose place among the maps is offset; POINTER: what a temporary
+    holds.
     """
 
     __slots__ = ("kind", "offset", "temporary")
@@ -151,6 +154,9 @@ class Function:
         if place.kind == ZERO:
             code.map_value(register, self.generator.zeros(place.offset), 0)
             return
+        if place.kind == VALUE:
+            code.map_value(register, place.offset, 0)
+            return
         if place.kind == POINTER:
             assert place.temporary is not None
             self.restore(place.temporary, register)
@@ -161,11 +167,15 @@ class Function:
 
     def with_base(self, place: Place, register: int) -> tuple[int, int]:
         """(base register, offset) to load from or store to a place; ``register`` may be used for it."""
-        if place.kind in (CONSTANT, POINTER):
-            if place.kind == POINTER and place.temporary is not None and place.temporary.register >= 0:
+        if place.kind == POINTER:
+            assert place.temporary is not None
+            if place.temporary.register >= 0:
                 return place.temporary.register, place.offset
-            self.address(Place(place.kind, place.offset if place.kind == CONSTANT else 0, place.temporary), register)
-            return register, 0 if place.kind == CONSTANT else place.offset
+            self.restore(place.temporary, register)
+            return register, place.offset
+        if place.kind in (CONSTANT, ZERO, VALUE):
+            self.address(place, register)
+            return register, 0
         return self.base(place), place.offset
 
     def callback(self, word: str) -> Function:

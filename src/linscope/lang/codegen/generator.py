@@ -36,9 +36,20 @@ class Options:
     """What the code depends on beside the script."""
 
     def __init__(
-        self, *, cpus: int = 0, ring_bytes: int = _RING_BYTES, helper_errors: bool = False, stacks: int = _STACKS
+        self,
+        *,
+        cpus: int = 0,
+        ring_bytes: int = _RING_BYTES,
+        helper_errors: bool = False,
+        stacks: int = _STACKS,
+        wakeup_bytes: int = 0,
     ) -> None:
-        """cpus: that per-CPU values are kept for (0: this machine's); helper_errors: failed reads are told too."""
+        """cpus: that per-CPU values are kept for (0: this machine's); helper_errors: failed reads are told too.
+
+        ring_bytes: of the ring buffer, a power of two of pages; stacks: how many of one kind are told apart.
+        wakeup_bytes: the reader is woken when so much waits (it must look by itself now and then); 0: as the kernel
+        does, whenever the reader has read all.  Of what there is little (exit, a printed map) it is woken at once.
+        """
         if not cpus:
             from linscope.bpf.kernel.maps import possible_cpus
 
@@ -47,6 +58,7 @@ class Options:
         self.ring_bytes = ring_bytes
         self.helper_errors = helper_errors
         self.stacks = stacks
+        self.wakeup_bytes = wakeup_bytes
 
 
 class Built:

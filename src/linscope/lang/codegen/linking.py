@@ -5,6 +5,8 @@ The kernel takes the address of a function only with BTF of it (kernel/bpf/verif
 
 from __future__ import annotations
 
+from _bisect import bisect_right  # bisect itself is Python to read
+
 from linscope.bpf.instructions import Instruction
 from linscope.bpf.program import Function, Line
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from linscope.binfmt.btf import Btf
     from linscope.lang import ir
     from linscope.lang.codegen.assembler import Assembler
+
+_LAST_COLUMN = 1023  # the kernel keeps ten bits of it
 
 
 def join_functions(unit: ir.Unit, main: Assembler) -> tuple[list[Instruction], list[Function], list[Line], Btf | None]:
@@ -35,7 +39,12 @@ def join_functions(unit: ir.Unit, main: Assembler) -> tuple[list[Instruction], l
             at = start + slot
             code, to, source, _, _ = slots[at]
             slots[at] = Instruction(code, to, source, 0, starts[id(callback)] - at - 1)
-        lines += [place.line(start + slot, span[0]) for slot, span in function.spans]
+        spans = [(slot, span) for slot, span in function.spans if slot < len(function.slots)]
+        if spans and spans[0][0]:  # the kernel wants a line where a function begins, or none at all
+            spans.insert(0, (0, spans[0][1]))
+        elif not spans and any(other.spans for other in order):
+            spans = [(0, (0, 0))]
+        lines += [place.line(start + slot, span[0]) for slot, span in spans]
     if len(order) == 1:
         return slots, [], lines, None
     btf, types = _function_types([function.name for function in order])
@@ -57,10 +66,10 @@ class _Places:
 
     def line(self, slot: int, at: int) -> Line:
         """Where an instruction comes from."""
-        number = 0
-        while number + 1 < len(self.lines) and self.starts[number + 1] <= at:
-            number += 1
-        return Line(slot, self.unit.where, number + 1, at - self.starts[number] + 1, self.lines[number].strip())
+        number = bisect_right(self.starts, at) - 1
+        number = min(max(number, 0), len(self.lines) - 1)
+        column = min(at - self.starts[number] + 1, _LAST_COLUMN)
+        return Line(slot, self.unit.where, number + 1, column, self.lines[number].strip())
 
 
 def _function_types(names: list[str]) -> tuple[Btf, list[int]]:

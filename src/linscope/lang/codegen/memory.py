@@ -104,12 +104,7 @@ def into(f: Function, node: ir.Expression, to: Place) -> None:
     f.code.at(node.span)
     if node.type.is_scalar:
         if node.type.size:
-            if isinstance(node, ir.Number) and node.type.size <= to.align and -(1 << 31) <= node.value < 1 << 31:
-                base, offset = f.with_base(to, R1)
-                f.code.store_constant(base, offset, node.value, node.type.size)
-                return
-            scalars.scalar(f, node)
-            store_scalar(f, to, node.type)
+            scalar_into(f, node, to, node.type)
         return
     writer = _WRITERS.get(type(node))
     if writer is not None:
@@ -120,6 +115,16 @@ def into(f: Function, node: ir.Expression, to: Place) -> None:
     mark = f.mark()
     copy(f, to, memory(f, node), node.type.size)
     f.release(mark)
+
+
+def scalar_into(f: Function, node: ir.Expression, to: Place, type: t.Type) -> None:
+    """Store a scalar as a type; r0 to r5 are lost."""
+    if isinstance(node, ir.Number) and type.size <= to.align and -(1 << 31) <= node.value < 1 << 31:
+        base, offset = f.with_base(to, R1)
+        f.code.store_constant(base, offset, node.value, type.size)
+        return
+    scalars.scalar(f, node)
+    store_scalar(f, to, type)
 
 
 def _bytes(f: Function, node: ir.Bytes, to: Place) -> None:
@@ -183,9 +188,11 @@ def _load_string(f: Function, node: ir.LoadString, to: Place) -> None:
 
 
 def clamp(f: Function, register: int, most: int) -> None:
-    """At most so much, as an unsigned number."""
-    fine = Label()
-    f.code.branch_constant("<=", register, most, fine)
+    """At most so much, as an unsigned number; the verifier sees all that it may be first."""
+    more, fine = Label(), Label()
+    f.code.branch_constant(">", register, most, more)
+    f.code.jump(fine)
+    f.code.place(more)
     f.code.constant(register, most)
     f.code.place(fine)
 

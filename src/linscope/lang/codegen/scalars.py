@@ -346,7 +346,10 @@ def _helper(f: Function, node: ir.Helper) -> None:
     arguments(f, node.arguments)
     f.code.call(node.number)
     if node.fails:
+        kept = f.keep(R0)
         told(f, node.name, node, always=True)
+        f.restore(kept, R0)
+        f.give_up(kept)
     f.release(mark)
     extend(f, R0, node.type)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from linscope.lang import ir
 from linscope.lang.codegen import memory
 from linscope.lang.codegen.assembler import R0, R1, R2, R3, R4, R5, R7, Label
+from linscope.lang.codegen.events import length_of_string
 from linscope.lang.codegen.function import Function
 from linscope.lang.codegen.generator import enter_callback
 
@@ -45,13 +46,7 @@ def length(f: Function, node: ir.StringLength) -> None:
     f.code.constant(R2, size)
     f.address(place, R3)
     f.code.call(_READ_KERNEL_STRING)
-    some, done = Label(), Label()
-    f.code.branch_constant("s>", R0, 0, some)
-    f.code.constant(R0, 0)
-    f.code.jump(done)
-    f.code.place(some)
-    f.code.alu_constant("-", R0, 1)
-    f.code.place(done)
+    length_of_string(f)
     f.release(mark)
 
 
