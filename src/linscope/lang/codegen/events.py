@@ -15,8 +15,6 @@ from linscope.lang.unit import HEADER_SIZE, event_layout, is_variable
 
 _RINGBUF_OUTPUT, _LOOKUP = 130, 1
 _READ_KERNEL, _READ_KERNEL_STRING = 113, 115
-_READ_STRING = {t.KERNEL: 115, t.USER: 114, t.ANY: 45}
-_READ = {t.KERNEL: 113, t.USER: 112, t.ANY: 4}
 _RINGBUF_QUERY, _AVAILABLE = 134, 0  # BPF_RB_AVAIL_DATA
 _NO_WAKEUP, _FORCE_WAKEUP = 1, 2  # BPF_RB_NO_WAKEUP, BPF_RB_FORCE_WAKEUP
 # kinds of which there may be many: the reader is woken as Options says, for all others at once
@@ -158,8 +156,8 @@ def _append_string(f: Function, value: ir.LoadString, record: Place, size: Tempo
         f.give_up(limit)
     f.restore(address, R3)
     f.give_up(address)
-    code.call(_READ_STRING[value.space])
-    name = {t.KERNEL: "probe_read_kernel_str", t.USER: "probe_read_user_str"}.get(value.space, "probe_read_str")
+    number, name = memory.READ_STRING[value.space]
+    code.call(number)
     if f.generator.options.helper_errors:
         kept = f.keep(R0, known=True)
         scalars.told(f, name, value)
@@ -180,7 +178,8 @@ def _append_buffer(f: Function, value: ir.LoadBuffer, record: Place, size: Tempo
     _destination(f, record, size)
     f.restore(length, R2)
     f.restore(address, R3)
-    code.call(_READ[value.space])
+    code.call(memory.READ[value.space][0])
+    scalars.told(f, memory.READ[value.space][1], value)
     f.restore(length, R0)
     f.give_up(length)
     f.give_up(address)
@@ -256,13 +255,15 @@ def emit_join(f: Function, node: ir.EmitJoin) -> None:
         code.alu_constant("+", R3, 8 * place)
         f.address(pointer, R1)
         code.constant(R2, 8)
-        code.call(_READ[node.space])
+        number, name = memory.READ[node.space]
+        code.call(number)
+        scalars.told(f, name, node)
         base, at = f.with_base(pointer, R1)
         code.load(R3, base, at, 8)
         code.branch_constant("==", R3, 0, ended)
         _destination(f, record, size)
         code.constant(R2, type.size)
-        code.call(_READ_STRING[node.space])
+        code.call(memory.READ_STRING[node.space][0])
         length_of_string(f)
         base, at = f.with_base(record.further(offset), R1)
         code.alu_constant("+", R0, 1)  # one more, for an empty string is not the end

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 STACK, FRAME, SCRATCH, CONSTANT, ZERO, VALUE, POINTER = (
     "stack", "frame", "scratch", "constant", "zero", "value", "pointer",
 )  # fmt: skip
-_WHOLE_STACK = 480  # bytes of all functions; a callback that needs none takes 32 all the same
+_WHOLE_STACK = 448  # bytes of all functions but two that search strings, which take 32 for nothing
 _CALLBACK_STACK = (0, 128, 96, 64)  # of each callback, by how deep they are nested
 _KEPT_FREE = 64  # bytes of each function's stack for pointers, which must not lie elsewhere
-MOST_DEPTH = 6  # loops inside of each other: eight functions, with the main one and one that compares
+MOST_DEPTH = 5  # loops inside of each other: eight functions, with the main one and those that search strings
 # what the main function keeps at the top of its frame, for callbacks: bytes below its end
 SAVED_CONTEXT, SAVED_SCRATCH, RETURNING, RESULT = -8, -16, -24, -32
 _RESERVED = 32

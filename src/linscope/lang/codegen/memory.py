@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 _PROBE_READ_KERNEL = 113
-_UNROLLED = 256  # bytes that are copied or cleared word by word
-_READ = {t.KERNEL: (113, "probe_read_kernel"), t.USER: (112, "probe_read_user"), t.ANY: (4, "probe_read")}
-_READ_STRING = {
+_UNROLLED = 256  # bytes that are copied, cleared or compared word by word
+_CHUNK = 64  # bytes that are compared in a round of a loop
+READ = {t.KERNEL: (113, "probe_read_kernel"), t.USER: (112, "probe_read_user"), t.ANY: (4, "probe_read")}
+READ_STRING = {
     t.KERNEL: (115, "probe_read_kernel_str"), t.USER: (114, "probe_read_user_str"), t.ANY: (45, "probe_read_str"),
 }  # fmt: skip
 
@@ -153,7 +154,7 @@ def _from_context(f: Function, node: ir.FromContext, to: Place) -> None:
 
 def _load(f: Function, node: ir.Load, to: Place) -> None:
     scalars.scalar(f, node.address)
-    number, name = _READ[node.space]
+    number, name = READ[node.space]
     f.code.move(R3, R0)
     f.address(to, R1)
     f.code.constant(R2, node.type.size)
@@ -174,7 +175,7 @@ def _load_string(f: Function, node: ir.LoadString, to: Place) -> None:
         code.alu_constant("+", R0, 1)
         limit = f.keep(R0, known=True)
     clear(f, to, size)
-    number, name = _READ_STRING[node.space]
+    number, name = READ_STRING[node.space]
     f.address(to, R1)
     if limit is None:
         code.constant(R2, size)
@@ -212,7 +213,7 @@ def _load_buffer(f: Function, node: ir.LoadBuffer, to: Place) -> None:
     code.store(base, offset, R2, 4)
     f.address(to.further(4), R1)
     f.restore(address, R3)
-    number, name = _READ[node.space]
+    number, name = READ[node.space]
     code.call(number)
     f.give_up(length)
     f.give_up(address)
@@ -248,17 +249,16 @@ def _reinterpret(f: Function, node: ir.Reinterpret, to: Place) -> None:
         if have.size < size:
             clear(f, to, size)
         scalars.scalar(f, node.operand)
-        store_scalar(f, to, t.Int(_power(min(have.size, size)), False))
+        base, offset = f.with_base(to, R1)
+        for at, step in words(min(have.size, size), to.align):
+            f.code.store(base, offset + at, R0, step)
+            f.code.alu_constant(">>", R0, 8 * step if step < 8 else 0)
         return
     if have.size < size:
         clear(f, to, size)
         into(f, node.operand, to)
     else:
         copy(f, to, memory(f, node.operand), size)
-
-
-def _power(size: int) -> int:
-    return 8 if size >= 8 else 4 if size >= 4 else 2 if size >= 2 else 1
 
 
 def _fill(f: Function, node: ir.Fill, to: Place) -> None:
@@ -344,6 +344,12 @@ def compare(f: Function, node: ir.Compare) -> None:
 def compare_bytes(f: Function, left: Place, right: Place, size: int, differ: Label) -> None:
     """Jump when some bytes are not equal."""
     code = f.code
+    if size > _UNROLLED:
+        from linscope.lang.codegen.strings import compare_long
+
+        compare_long(f, left, right, size // _CHUNK, differ)
+        behind = size // _CHUNK * _CHUNK
+        left, right, size = left.further(behind), right.further(behind), size - behind
     left_base, left_offset = f.with_base(left, R1)
     right_base, right_offset = f.with_base(right, R2)
     for at, step in words(size, min(left.align, right.align)):

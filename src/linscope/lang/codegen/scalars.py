@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-_READ = {t.KERNEL: (113, "probe_read_kernel"), t.USER: (112, "probe_read_user"), t.ANY: (4, "probe_read")}
 _PER_CPU_PTR, _THIS_CPU_PTR = 153, 154
 _ARGUMENTS = (R1, R2, R3, R4, R5)
 
@@ -107,7 +106,7 @@ def _load(f: Function, node: ir.Load) -> None:
     mark = f.mark()
     scalar(f, node.address)
     room = f.memory(8)
-    number, name = _READ[node.space]
+    number, name = memory.READ[node.space]
     code = f.code
     code.move(R3, R0)
     f.address(room, R1)
@@ -118,7 +117,7 @@ def _load(f: Function, node: ir.Load) -> None:
     f.release(mark)
 
 
-def told(f: Function, name: str, node: ir.Expression, *, always: bool = False) -> None:
+def told(f: Function, name: str, node: ir.Expression | ir.Statement, *, always: bool = False) -> None:
     """Tell user space when r0, a helper's result, is negative."""
     if not always and not f.generator.options.helper_errors:
         return
