@@ -95,7 +95,8 @@ def _run(arguments: list[str]) -> int:
             raise UsageError(f"no such option: {rest[0]}", next_step=f"linscope {name} --help")
         sys.stdout.write(_group_help(name, command))
         return 0 if rest else UsageError.exit_code
-    parsed = _parse(name, command, rest)
+    scan = getattr(command, "scan", None)  # a command of its own grammar, or one that must start at once
+    parsed = scan(rest) if scan is not None else _parse(name, command, rest)
     result = command.run(parsed)
     if result is None or isinstance(result, int):
         return result or 0

@@ -20,6 +20,7 @@ COMMANDS = Table(
         "flame": Entry("linscope.commands.flame:FLAME", "where the time went, as a flame graph (HTML, SVG, text)"),
         "heat": Entry("linscope.commands.heat:HEAT", "latencies between two events over time, as a heat map"),
         "export": Entry("linscope.commands.export:EXPORT", "write a recording in another format"),
+        "trace": Entry("linscope.commands.trace:TRACE", "scripts of the bpftrace language, live or over a recording"),
         "events": Entry("linscope.commands.events:EVENTS", "the kernel's trace events: list, show, record, stream"),
         "ftrace": Entry("linscope.commands.ftrace:FTRACE", "the kernel's tracers: functions, call graphs, latencies"),
         "hist": Entry("linscope.commands.hist:HIST", "histograms that the kernel itself counts, as tables with bars"),

@@ -1,0 +1,230 @@
+"""What `linscope trace` does with its command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from linscope.errors import LinscopeError, SourceError
+from linscope.session.scripting.output import Output, error
+
+TYPE_CHECKING = False  # typing itself costs a third of a bare start
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from linscope.lang import ir
+    from linscope.lang.bpftrace.options import Options
+    from linscope.session.scripting.runner import Child
+
+    class Arguments(Protocol):
+        """The words of the command line; see commands/trace.py."""
+
+        program: str | None
+        cmd: str
+        pid: str
+        output: str
+        form: str
+        buffering: str
+        stage: str
+        replay: str
+        mode: str
+        quiet: bool
+        helper_errors: bool
+        list: bool
+        verbose: bool
+        unsafe: bool
+        dry_run: bool
+        no_warnings: bool
+        info: bool
+        test: bool
+        bench: bool
+        include_dir: list[str]
+        include: list[str]
+        words: list[str]
+
+
+_MOST_PIDS = 4 * 1024 * 1024  # include/linux/threads.h, PID_MAX_LIMIT
+_FORMS = ("text", "json")
+_MODES = ("line", "full", "none")
+
+
+class Refused(Exception):
+    """The command line cannot be done; its text is what is said."""
+
+
+def main(arguments: Arguments) -> int:
+    """Do what the command line asks for; returns the exit code."""
+    try:
+        return _main(arguments)
+    except Refused as refused:
+        error(f"ERROR: {refused}")
+        return 1
+    except SourceError as wrong:
+        error(str(wrong))
+        return 1
+    except LinscopeError as failed:
+        error(f"ERROR: {failed}")
+        return 1
+
+
+def _main(arguments: Arguments) -> int:
+    _check(arguments)
+    if arguments.info:
+        from linscope.session.scripting.information import information
+
+        sys.stdout.write(information())
+        return 0
+    if arguments.list and arguments.program is None and not _is_script(arguments):
+        from linscope.session.scripting.listing import show_list
+
+        return show_list(arguments.words[0] if arguments.words else "", verbose=arguments.verbose)
+    text, where, parameters = read_script(arguments)
+    pid = read_pid(arguments.pid)
+    if arguments.stage == "ast":
+        from linscope.lang.bpftrace.ast_text import format_tree
+        from linscope.lang.bpftrace.parser import parse
+
+        sys.stdout.write(format_tree(parse(text, where=where)))
+        return 0
+    child = _start(arguments.cmd)
+    try:
+        return _compile_and_run(arguments, (text, where, parameters), pid, child)
+    finally:
+        if child is not None:
+            child.end()
+
+
+def _check(arguments: Arguments) -> None:
+    if arguments.form not in _FORMS:
+        raise Refused(f'Invalid output format "{arguments.form}"\nValid formats: text, json')
+    if arguments.buffering not in _MODES:
+        raise Refused("USAGE: -B must be either 'line', 'full', or 'none'.")
+    if arguments.program is None and not arguments.words and not arguments.list and not arguments.info:
+        raise Refused("USAGE: filename or -e 'program' required.")
+
+
+def _is_script(arguments: Arguments) -> bool:
+    """Whether what is to be listed is a script's probes."""
+    if not arguments.words:
+        return False
+    name = arguments.words[0]
+    if os.path.isfile(name):
+        return True
+    if name.endswith(".bt"):
+        error(
+            f"WARNING: It appears that '{name}' is a filename but the file does not exist. Treating '{name}' as a search "
+            "pattern."
+        )
+    return False
+
+
+def read_script(arguments: Arguments) -> tuple[str, str, list[str]]:
+    """(text, name, parameters).  Raises Refused: there is no such file."""
+    if arguments.program is not None:
+        return arguments.program, "stdin", arguments.words
+    name = arguments.words[0]
+    if name == "-":
+        return sys.stdin.read(), "stdin", arguments.words[1:]
+    try:
+        with open(name, encoding="utf-8", errors="replace") as file:
+            return file.read(), name, arguments.words[1:]
+    except OSError as failed:
+        raise Refused(f"failed to open file '{name}': {failed.strerror}") from None
+
+
+def read_pid(text: str) -> int:
+    """A process's number; 0 for "".  Raises Refused."""
+    if not text:
+        return 0
+    digits = len(text) - len(text.lstrip("0123456789"))
+    if not digits:
+        raise Refused(f"Failed to parse pid: invalid integer: {text}")
+    if digits != len(text):
+        raise Refused(f"Failed to parse pid: invalid trailing bytes: {text}")
+    number = int(text)
+    if not 0 < number <= _MOST_PIDS:
+        raise Refused(f"Pid out of range: {number}")
+    if not os.path.exists(f"/proc/{number}"):
+        raise Refused(f"Failed to find process with pid {number}")
+    return number
+
+
+def _start(command: str) -> Child | None:
+    if not command:
+        return None
+    import shlex
+
+    from linscope.session.scripting.runner import Child
+
+    words = shlex.split(command)
+    return Child(words)
+
+
+def _compile_and_run(
+    arguments: Arguments, script: tuple[str, str, list[str]], pid: int, child: Child | None
+) -> int:  # fmt: skip
+    from linscope.lang.bpftrace.compiler import compile
+    from linscope.lang.bpftrace.options import Options
+
+    text, where, parameters = script
+    mode = arguments.mode or ("test" if arguments.test else "bench" if arguments.bench else "")
+    options = Options(
+        parameters=parameters, pid=pid, child=child.pid if child else 0, unsafe=arguments.unsafe,
+        include_dirs=arguments.include_dir, includes=arguments.include, environment=os.environ, mode=mode,
+    )  # fmt: skip
+    unit = compile(text, where=where, options=options)
+    if not arguments.no_warnings:
+        for warning in unit.warnings:
+            error(warning.text(where))  # type: ignore[attr-defined]  # a Diagnostic
+    if arguments.list:
+        for program in unit.programs:
+            for probe in program.probes:
+                print(probe.name)
+        return 0
+    if arguments.stage:
+        return _show_stage(arguments.stage, unit)
+    return _run(arguments, unit, options, pid, child)
+
+
+def _run(arguments: Arguments, unit: ir.Unit, options: Options, pid: int, child: Child | None) -> int:
+    from linscope.lang.codegen import Options as CodeOptions
+    from linscope.session.scripting.runner import Runner
+
+    fd = 1
+    if arguments.output:
+        try:
+            fd = os.open(arguments.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        except OSError as failed:
+            raise Refused(f"failed to open output file '{arguments.output}': {failed.strerror}") from None
+    output = Output(
+        fd, json=arguments.form == "json", mode=arguments.buffering, warnings=not arguments.no_warnings, where=unit.where
+    )  # fmt: skip
+    runner = Runner(unit, output, unsafe=arguments.unsafe, quiet=arguments.quiet)
+    runner.load(CodeOptions(helper_errors=arguments.helper_errors))
+    if arguments.dry_run:
+        return 0
+    return runner.run(pid=pid, child=child)
+
+
+def _show_stage(stage: str, unit: ir.Unit) -> int:
+    from linscope.lang.codegen import generate
+
+    if stage == "ir":
+        from linscope.lang.ir_text import format_unit
+
+        sys.stdout.write(format_unit(unit))
+        return 0
+    built = generate(unit)
+    for program in built.programs:
+        print(f"# {program.name}: {len(program.instructions)} slots")
+        if stage == "asm":
+            from linscope.bpf.dis import iter_text
+
+            for slot, line in iter_text(program.instructions):
+                print(f"{slot:5}: {line}")
+        else:
+            from linscope.bpf.verifier import verify
+            from linscope.bpf.verifier.explain import format_verdict
+
+            print(format_verdict(verify(program)))
+    return 0
