@@ -300,11 +300,11 @@ def usermode(body: Body, span: Span) -> ir.Expression:
     if not registers.IS_X86:
         raise Wrong(span, "'usermode' builtin is only supported on x86_64")
     if body.is_begin:
-        return ir.Number(t.BOOL, 1)
+        return ir.Number(t.UINT8, 1)
     if body.kind in _PROBES_WITH_REGISTERS:
         low = ir.Binary(t.UINT64, "&", ir.FromContext(t.UINT64, registers.OFFSETS["cs"]), number(3, t.UINT64))
-        return ir.Convert(t.BOOL, low)
-    return ir.Number(t.BOOL, 0)
+        return ir.Convert(t.UINT8, ir.Convert(t.BOOL, low))
+    return ir.Number(t.UINT8, 0)
 
 
 def register(body: Body, name: str, span: Span) -> ir.Expression:

@@ -69,6 +69,8 @@ def fold(sign: str, left: ir.Number, right: ir.Number) -> ir.Number:
         result = a >> (b & 63)
     else:
         result = a & b if sign == "&" else a | b if sign == "|" else a ^ b
+    if not all(side.type == literal(side.value).type for side in (left, right)):  # one was cast
+        return number(result, t.INT64 if signed else t.UINT64)
     if signed and -(1 << 63) <= result < 1 << 63:
         return literal(result)
     if signed and 0 <= result < 1 << 64 and sign in "*+":

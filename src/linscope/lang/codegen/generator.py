@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from linscope.lang.bpftrace.syntax import Span
     from linscope.lang.probe import Probe
 
-EVENTS, LOST, CONSTANTS, ZEROS = "events", "lost", "constants", "zeros"
+EVENTS, LOST, CONSTANTS, ZEROS, STOP = "events", "lost", "constants", "zeros", "stop"
+UNSTOPPED = ("begin", "end", "self")  # kinds of probes that run after exit() too
 _RING_BYTES = 1 << 22
 _STACKS = 1 << 14  # stacks of one kind that are told apart
 _REGISTER_PROBES = ("kprobe", "kretprobe", "uprobe", "uretprobe", "usdt")
@@ -86,6 +87,7 @@ class Generator:
         self.places: dict[object, int] = {}
         self.constants = bytearray()
         self.constant_places: dict[bytes, int] = {}
+        self.stops = any(event.kind == "exit" for event in unit.events)
         self.events: dict[ir.Event, int] = {event: number for number, event in enumerate(unit.events)}
         self.errors: dict[tuple[str, Span], ir.Event] = {}
 
@@ -112,6 +114,13 @@ class Generator:
         place = self.places.get(LOST)
         if place is None:
             place = self.add_map(LOST, Map(LOST, b.BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, 1))
+        return place
+
+    def stop_map(self) -> int:
+        """A u64 that is not zero once the script has called exit()."""
+        place = self.places.get(STOP)
+        if place is None:
+            place = self.add_map(STOP, Map(STOP, b.BPF_MAP_TYPE_ARRAY, 4, 8, 1))
         return place
 
     def stacks_map(self, depth: int, build_id: bool, second: bool) -> int:
@@ -175,7 +184,7 @@ class Generator:
         known = Analysis(source)
         if known.depth > MOST_DEPTH:
             raise UsageError(f"{known.depth} loops inside of each other; the kernel allows {MOST_DEPTH}")
-        main = Function(self, source.name, depth=known.depth)
+        main = Function(self, source.name, depth=known.depth, kind=source.probes[0].kind)
         main.declare(known.variables, known.changing)
         for variable in known.variables:
             if variable in known.unset:
@@ -186,13 +195,21 @@ class Generator:
             syscall_dispatch(main, source)
         main.code.constant(R0, 0)
         main.code.exit()
-        main.code.prepend(self._prologue(main, number))
+        main.code.prepend(self._prologue(main, number, source.probes[0].kind))
         return link(self, main.code, source)
 
-    def _prologue(self, main: Function, number: int) -> Assembler:
-        """Keep the context, and find this CPU's scratch memory."""
+    def _prologue(self, main: Function, number: int, kind: str) -> Assembler:
+        """End when the script has ended; keep the context, and find this CPU's scratch memory."""
         code = Assembler("")
         code.move(R6, R1)
+        if self.stops and kind not in UNSTOPPED:
+            on = Label()
+            code.map_value(R2, self.stop_map(), 0)
+            code.load(R2, R2, 0, 8)
+            code.branch_constant("==", R2, 0, on)
+            code.constant(R0, 0)
+            code.exit()
+            code.place(on)
         callbacks = bool(main.code.callbacks)
         if callbacks:
             code.store(R10, SAVED_CONTEXT, R6, 8)
@@ -266,7 +283,7 @@ def program_type(probe: Probe, source: ir.Program) -> tuple[int, int, str]:
         return b.BPF_PROG_TYPE_TRACEPOINT, 0, ""
     if kind in ("fentry", "fexit"):
         attach = b.BPF_TRACE_FENTRY if kind == "fentry" else b.BPF_TRACE_FEXIT
-        return b.BPF_PROG_TYPE_TRACING, attach, probe.target
+        return b.BPF_PROG_TYPE_TRACING, attach, f"{probe.module}:{probe.target}" if probe.module else probe.target
     if kind == "iter":
         return b.BPF_PROG_TYPE_TRACING, b.BPF_TRACE_ITER, probe.target
     return b.BPF_PROG_TYPE_RAW_TRACEPOINT, 0, ""
@@ -280,7 +297,7 @@ def link(generator: Generator, main: Assembler, source: ir.Program) -> Program:
     slots, functions, lines, btf = join_functions(generator.unit, main)
     return Program(
         slots, type=kind, name=source.name[: b.BPF_OBJ_NAME_LEN - 1], attach_type=attach_type, target=target,
-        functions=functions, lines=lines, btf=btf,
+        license=str(generator.unit.settings.get("license", "GPL")), functions=functions, lines=lines, btf=btf,
     )  # fmt: skip
 
 

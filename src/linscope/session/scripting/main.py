@@ -112,8 +112,8 @@ def _is_script(arguments: Arguments) -> bool:
         return True
     if name.endswith(".bt"):
         error(
-            f"WARNING: It appears that '{name}' is a filename but the file does not exist. Treating '{name}' as a search "
-            "pattern."
+            f"WARNING: It appears that '{name}' is a filename but the file does not exist. Treating '{name}' as a "
+            "search pattern."
         )
     return False
 
@@ -196,13 +196,14 @@ def _run(arguments: Arguments, unit: ir.Unit, options: Options, pid: int, child:
             fd = os.open(arguments.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         except OSError as failed:
             raise Refused(f"failed to open output file '{arguments.output}': {failed.strerror}") from None
-    output = Output(
-        fd, json=arguments.form == "json", mode=arguments.buffering, warnings=not arguments.no_warnings, where=unit.where
-    )  # fmt: skip
+    json, warnings = arguments.form == "json", not arguments.no_warnings
+    output = Output(fd, json=json, mode=arguments.buffering, warnings=warnings, where=unit.where)
     runner = Runner(unit, output, unsafe=arguments.unsafe, quiet=arguments.quiet)
     runner.load(CodeOptions(helper_errors=arguments.helper_errors))
     if arguments.dry_run:
         return 0
+    if options.mode:
+        return runner.benchmark() if options.mode == "bench" else runner.test()
     return runner.run(pid=pid, child=child)
 
 

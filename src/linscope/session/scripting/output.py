@@ -73,6 +73,21 @@ class Output:
         self.flush(whole=True)
         error(problem.text(self.where))
 
+    def benchmark(self, name: str, average_ns: int, count: int) -> None:
+        """How long a bench probe takes."""
+        if self.is_json:
+            row = f'{{"average": {average_ns}, "iters": {count}}}'
+            self.message("benchmark_result", f"{{{json_string(name)}: {row}}}")
+        else:
+            self.write(f"{name:<32} {average_ns:>10} ns {count:>10} runs\n")
+
+    def tested(self, name: str, *, passed: bool) -> None:
+        """Whether a test probe passed."""
+        if self.is_json:
+            self.message("test_result", f'{{{json_string(name)}: {{"passed": {"true" if passed else "false"}}}}}')
+        else:
+            self.write(f"[{'PASSED' if passed else 'FAILED'}] {name}\n")
+
     def attached(self, count: int) -> None:
         """How many probes run."""
         if self.is_json:

@@ -8,7 +8,7 @@ import signal
 from linscope.bpf.kernel.maps import KernelMap
 from linscope.bpf.kernel.programs import load
 from linscope.lang.codegen import generate
-from linscope.lang.codegen.generator import EVENTS, LOST
+from linscope.lang.codegen.generator import EVENTS, LOST, STOP
 from linscope.session.scripting.attaching import OURS, attach
 from linscope.session.scripting.events import Actions
 from linscope.session.scripting.output import Output, error
@@ -31,6 +31,7 @@ _COMM = "bpftrace"  # what scripts know the tracer by
 _BATCH = 8192  # events that are read at once
 _SECOND_MAP = 1 << 30  # see codegen/stacks.py
 _POLL_MS = 1000
+_BENCH_NS, _MOST_RUNS = 250_000_000, 100_000
 
 
 class Runner:
@@ -144,10 +145,47 @@ class Runner:
                 child.release()
             self._run_iterators()
             self._loop(pid, child)
+            self.stop()
+            self.drain()
             self.run_own("end")
             self.drain()
         finally:
             self.detach()
+        return self.finish()
+
+    def stop(self) -> None:
+        """From here on no program does anything, but those of end."""
+        place = self.built.place(STOP) if self.built is not None else None
+        if place is not None:
+            self.maps[place].update(bytes(4), (1).to_bytes(8, "little"))
+
+    def benchmark(self) -> int:
+        """Run each bench probe for a while, and tell how long it takes; returns the exit code."""
+        import time
+
+        for source, program in zip(self.unit.programs, self.programs, strict=True):
+            begin, count, spent_ns = time.monotonic_ns(), 0, 0
+            while time.monotonic_ns() - begin < _BENCH_NS and count < _MOST_RUNS:
+                spent_ns += program.test_run().duration_ns
+                count += 1
+                if not count % 64:
+                    self.read()
+            self.output.benchmark(source.probes[0].target, spent_ns // count, count)
+        self.drain()
+        return self.finish()
+
+    def test(self) -> int:
+        """Run each test probe once: it fails by exit() with another code than 0; returns the exit code."""
+        assert self.actions is not None
+        failed = False
+        for source, program in zip(self.unit.programs, self.programs, strict=True):
+            self.actions.exit_code = None
+            program.test_run()
+            self.drain()
+            passed = not self.actions.exit_code
+            failed = failed or not passed
+            self.output.tested(source.probes[0].target, passed=passed)
+        self.actions.exit_code = int(failed)
         return self.finish()
 
     def _run_iterators(self) -> None:
