@@ -74,8 +74,10 @@ class Temporary:
 class Function:
     """The main function of a program, or a callback in it."""
 
-    def __init__(self, generator: Generator, name: str, outer: Function | None = None, *, depth: int = 0) -> None:
-        """outer: the function that passes this one as a callback; depth: of a main function's loops."""
+    def __init__(
+        self, generator: Generator, name: str, outer: Function | None = None, *, depth: int = 0, kind: str = ""
+    ) -> None:
+        """outer: the function that passes this one as a callback; depth: of a main function's loops; kind: of probe."""
         self.generator = generator
         self.code = Assembler(name)
         self.outer = outer
@@ -84,6 +86,8 @@ class Function:
         self.used = _RESERVED if outer is None else 0  # bytes of the stack
         self.free_registers = [R9, R8] if outer is None else [R8]
         if outer is None:
+            self.is_iterator = kind == "iter"
+            self.is_typed = kind in ("iter", "fentry", "fexit")  # the verifier knows what the context points to
             self.callback_room = _CALLBACK_STACK[min(depth, len(_CALLBACK_STACK) - 1)]
             self.room = _WHOLE_STACK - depth * self.callback_room
             self.callbacks = 0

@@ -39,7 +39,9 @@ def _over(f: Function) -> None:
     on = Label()
     code.load(R1, frame, RETURNING, 8)
     code.branch_constant("==", R1, 0, on)
-    if f.is_main:
+    if f.is_main and f.is_typed:
+        code.constant(R0, 0)
+    elif f.is_main:
         code.load(R0, frame, RESULT, 8)
     else:
         code.constant(R0, 1)

@@ -80,16 +80,49 @@ def extend(f: Function, register: int, type: t.Type) -> None:
         f.code.alu_constant("s>>", register, bits)
 
 
+def _untyped(f: Function, node: ir.Expression, register: int, *, moves: bool = False) -> None:
+    """Let the verifier take a pointer to one of the kernel's structs for a number, with which all may be done.
+
+    moves: a constant is added to it only, which it allows when the pointer cannot be NULL.
+    """
+    if not f.main.is_typed or not _may_be_typed(node) or (moves and not f.main.is_iterator):
+        return
+    mark = f.mark()
+    room = f.memory(8)
+    base, code = f.base(room), f.code
+    code.store_constant(base, room.offset, 0, 8)
+    code.atomic_add(base, room.offset, register, 8, fetch=False)  # what a plain store leaves it would know again
+    code.load(register, base, room.offset, 8)
+    f.release(mark)
+
+
+def _may_be_typed(node: ir.Expression) -> bool:
+    """Whether a value can be a pointer of the context's."""
+    if isinstance(node, ir.Convert | ir.Reinterpret):
+        return node.type.size == 8 and _may_be_typed(node.operand)
+    if isinstance(node, ir.Choice):
+        return _may_be_typed(node.yes) or _may_be_typed(node.no)
+    if isinstance(node, ir.Do):
+        return _may_be_typed(node.value)
+    if isinstance(node, ir.Get):
+        return isinstance(node.type, t.Pointer)
+    if isinstance(node, ir.Binary):
+        return isinstance(node.right, ir.Number) and isinstance(node.type, t.Pointer) and _may_be_typed(node.left)
+    return isinstance(node, ir.FromContext) and node.type.size == 8
+
+
 def pair(f: Function, left: ir.Expression, right: ir.Expression) -> None:
     """r0 = left, r1 = right; left is evaluated first."""
-    if is_leaf(right):
-        scalar(f, left)
-        leaf(f, right, R1)
-        return
     scalar(f, left)
+    _untyped(f, left, R0)
+    if is_leaf(right):
+        leaf(f, right, R1)
+        _untyped(f, right, R1)
+        return
     kept = f.keep(R0)
     scalar(f, right)
     f.code.move(R1, R0)
+    _untyped(f, right, R1)
     f.restore(kept, R0)
     f.give_up(kept)
 
@@ -132,6 +165,8 @@ def told(f: Function, name: str, node: ir.Expression | ir.Statement, *, always: 
 def _unary(f: Function, node: ir.Unary) -> None:
     scalar(f, node.operand)
     code = f.code
+    if node.sign != "!":
+        _untyped(f, node.operand, R0)
     if node.sign == "-":
         code.negate(R0)
         extend(f, R0, node.type)
@@ -162,6 +197,7 @@ def _binary(f: Function, node: ir.Binary) -> None:
     right = node.right
     if isinstance(right, ir.Number) and -(1 << 31) <= _signed(right.value) < 1 << 31 and sign not in ("/", "%"):
         scalar(f, node.left)
+        _untyped(f, node.left, R0, moves=sign in ("+", "-"))
         value = _signed(right.value)
         if sign in ("<<", ">>"):
             value &= 63
@@ -267,6 +303,7 @@ def _convert(f: Function, node: ir.Convert) -> None:
     if isinstance(node.type, t.Bool) and not isinstance(node.operand.type, t.Bool):
         _set_from(f, "!=", 0)
     elif not _is_free(node) and not isinstance(node.type, t.Bool):
+        _untyped(f, node.operand, R0)
         extend(f, R0, node.type)
 
 

@@ -67,7 +67,7 @@ def _return(f: Function, node: ir.Return) -> None:
     code = f.code
     if node.value is not None:
         scalar(f, node.value)
-    else:
+    if node.value is None or f.main.is_typed:  # of those the kernel takes 0 only
         code.constant(R0, 0)
     if f.is_main:
         code.exit()
