@@ -111,7 +111,8 @@ def iter_cases() -> Iterator[Case]:
             elif line[0] == "#":
                 continue
             elif line[0] == " ":
-                last[-1] += "\n" + line.removeprefix("       ")
+                blanks = len(line) - len(line.lstrip(" "))
+                last[-1] += "\n" + line[min(blanks, len(word) + 1) :]
             else:
                 word, _, text = line.partition(" ")
                 last = words.setdefault(word, [])
@@ -178,7 +179,7 @@ def run_case(case: Case, folder: Path) -> Result:
 def _command_line(case: Case, command: str, before: list[subprocess.Popen[bytes]]) -> str:
     if "PROG" in case.words:
         options = "-q -f json " if "EXPECT_JSON" in case.words else ""
-        return f"{command} {options}-e {shlex.quote(case.first('PROG'))}"
+        return f"exec {command} {options}-e {shlex.quote(case.first('PROG'))}"
     line = case.first("RUN").replace("{{BPFTRACE}}", command)
     return line.replace("{{BEFORE_PID}}", str(before[0].pid) if before else "")
 

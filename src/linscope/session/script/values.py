@@ -282,6 +282,29 @@ def _stack(type: t.Stack, resolver: Resolver) -> Codec:
     return _resolved(type, resolver.stack_text(type))
 
 
+def _aggregation(type: t.Aggregation, resolver: Resolver) -> Codec:
+    """What a loop over a map has of an aggregation: its total, in the first 8 bytes, and a count behind it."""
+    signed = not isinstance(type, t.Count) and bool(getattr(type, "signed", False))
+    unpack = struct.Struct("<q" if signed else "<Q").unpack_from
+
+    def read(data: bytes, at: int) -> tuple[int, int]:
+        return unpack(data, at)[0], int.from_bytes(data[at + 8 : at + 16], "little") if type.size > 8 else 0
+
+    def number(value: tuple[int, int]) -> int:
+        total, count = value
+        if not isinstance(type, t.Average):
+            return total
+        average = abs(total) // count if count else 0
+        return -average if total < 0 else average
+
+    def text(value: tuple[int, int]) -> str:
+        if isinstance(type, t.Average) and type.word == "stats":
+            return f"{{ .count = {value[1]}, .average = {number(value)}, .total = {value[0]} }}"
+        return str(number(value))
+
+    return Codec(read, text, lambda value: json_integer(number(value)))
+
+
 _MAKERS: tuple[tuple[Any, Any], ...] = (
     (t.Int, _integer),
     (t.String, _string),
@@ -306,4 +329,5 @@ _MAKERS: tuple[tuple[Any, Any], ...] = (
     (t.Inet, lambda type, resolver: _bytes(20, inet_text)),
     (t.Mac, lambda type, resolver: _bytes(6, mac_text)),
     (t.Void, _void),
+    (t.Aggregation, _aggregation),
 )  # fmt: skip

@@ -88,8 +88,11 @@ def _unit_of(interval_ns: int) -> str:
     return "us" if not interval_ns % 1000 else "ns"
 
 
-def series_text(kind: t.TimeSeries, values: dict[int, int | None], wall_offset_ns: int) -> str:
-    """A plot of a time series, time downwards.  values: by epoch; wall_offset_ns: from the clock to wall time."""
+def series_text(kind: t.TimeSeries, values: dict[int, int | None], wall_offset_ns: int, newest: int) -> str:
+    """A plot of a time series, time downwards.
+
+    values: by epoch; wall_offset_ns: from the clock to wall time; newest: the epoch that the plot goes to.
+    """
     if not values:
         return ""
     known = [value for value in values.values() if value is not None]
@@ -98,7 +101,10 @@ def series_text(kind: t.TimeSeries, values: dict[int, int | None], wall_offset_n
         low, high = (low - 1, high + 1) if low else (low, high + 1)
     unit = _unit_of(kind.interval_ns)
     head = {"s": "hh:mm:ss", "ms": "hh:mm:ss.ms", "us": "hh:mm:ss.us", "ns": "hh:mm:ss.ns"}[unit]
-    times = {epoch: interval_text(epoch * kind.interval_ns + wall_offset_ns, unit) for epoch in _epochs(values)}
+    times = {
+        epoch: interval_text(epoch * kind.interval_ns + wall_offset_ns, unit)
+        for epoch in range(min(values), max(newest, *values) + 1)
+    }
     margin = max(len(head), max(len(text) for text in times.values()))
     left, right = str(low), str(high)
     scale = f"{'':{margin + 1}}{left}{right:>{_BARS + 1 - len(left)}}\n"
@@ -114,10 +120,6 @@ def series_text(kind: t.TimeSeries, values: dict[int, int | None], wall_offset_n
         lines.append(f"{text:<{margin + 1}}{''.join(row)} {'-' if value is None else value}\n")
     lines += [f"{'':{margin + 1}}v{'_' * (_BARS - 1)}v\n", scale]
     return "".join(lines)
-
-
-def _epochs(values: dict[int, int | None]) -> range:
-    return range(min(values), max(values) + 1)
 
 
 def _column(value: int, low: int, high: int) -> int:

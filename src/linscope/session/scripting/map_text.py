@@ -61,12 +61,13 @@ class MapPrinter:
         sort_entries(self.source, found)
         kind = self.source.value
         lines = []
+        newest = max((max(value, default=0) for _, value in found), default=0) if isinstance(kind, t.TimeSeries) else 0
         for key, value in found[-top:] if top else found:
             name = self.source.name if self.key is None else f"{self.source.name}[{', '.join(self._keys(key))}]"
             if isinstance(kind, t.Histogram | t.LinearHistogram):
                 lines.append(f"{name}:\n{histogram_text(kind, _scaled(value, div))}\n")
             elif isinstance(kind, t.TimeSeries):
-                lines.append(f"{name}:\n{series_text(kind, value, self._wall_offset())}\n")
+                lines.append(f"{name}:\n{series_text(kind, value, self._wall_offset(), newest)}\n")
             else:
                 lines.append(f"{name}: {self.value_text(value, div)}\n")
         return "".join(lines)
