@@ -5,6 +5,7 @@ from __future__ import annotations
 from linscope.lang import ir
 from linscope.lang import types as t
 from linscope.lang.codegen.assembler import R0, R1, R2, R3, R4, R6, Label
+from linscope.lang.codegen.events import emit_error
 from linscope.lang.codegen.function import Function
 
 _GET_STACKID, _GET_STACK, _PID_TGID = 27, 67, 14
@@ -19,7 +20,7 @@ def trace(f: Function, node: ir.StackTrace) -> None:
     assert isinstance(kind, t.Stack)
     code = f.code
     flags = _USER_STACK if kind.kind == t.USER else 0
-    kept_free = Label()
+    kept_free, lost = Label(), Label()
     for second in (False, True):
         code.move(R1, R6)
         code.map(R2, f.generator.stacks_map(kind.depth, kind.mode == "build_id", second))
@@ -28,8 +29,14 @@ def trace(f: Function, node: ir.StackTrace) -> None:
         if not second:
             code.branch_constant("!=", R0, _EXISTS, kept_free)
         else:
-            code.branch_constant("s<", R0, 0, kept_free)
+            code.branch_constant("s<", R0, 0, lost)
             code.alu_constant("|", R0, SECOND_MAP)
+            code.jump(kept_free)
+    code.place(lost)  # there is no room for it; where there is none at all (-EFAULT) nothing is lost
+    told = f.keep(R0)
+    emit_error(f, f.generator.helper_error("get_stackid", node.span))
+    f.restore(told, R0)
+    f.give_up(told)
     code.place(kept_free)
     code.zero_extend(R0)
     if kind.kind == t.USER:
