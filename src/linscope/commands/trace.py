@@ -150,7 +150,7 @@ class Trace:
         if arguments.version:
             from linscope.version import VERSION
 
-            print(f"linscope {VERSION} (the language of bpftrace v0.26)")
+            print(f"bpftrace v0.26 as linscope {VERSION} speaks it")
             return 0
         from linscope.session.scripting.main import main
 

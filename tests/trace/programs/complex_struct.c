@@ -5,7 +5,7 @@ __attribute__((noinline)) void func(struct MyStruct *s) { __asm__ volatile("" ::
 
 int main(void)
 {
-    static const char bytes[] = {9, 8, 7, 6};
+    char bytes[] = {9, 8, 7, 6};
     struct MyStruct s = {bytes, {5, 4, 3, 2}, {1, 2, 3, 4}, {5, 6, 7, 8}, {9, 10, 11, 12}, {13, 14, 15, 16}};
     func(&s);
     return 0;

@@ -204,8 +204,6 @@ class Lexer:
             if letter == '"':
                 self.at = at + 1
                 return Token(STRING, text[start : self.at], start, self.at, bytes(out))
-            if letter == "\n":
-                break
             if letter != "\\":
                 out += letter.encode()
                 at += 1

@@ -24,9 +24,6 @@ _MANY = ("printf", "print", "errorf", "warnf", "cat", "join", "time", "helper_er
 def emit(f: Function, node: ir.Emit) -> None:
     """Tell user space some values."""
     event = node.event
-    if event.kind == "exit":
-        f.code.map_value(R1, f.generator.stop_map(), 0)
-        f.code.store_constant(R1, 0, 1, 8)
     offsets, fixed = event_layout(event.values)
     room_needed = fixed + sum(_most(type) for type in event.values if is_variable(type))
     variable = room_needed != fixed

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from linscope.lang.probe import Probe
 
 EVENTS, LOST, CONSTANTS, ZEROS, STOP = "events", "lost", "constants", "zeros", "stop"
-UNSTOPPED = ("begin", "end", "self")  # kinds of probes that run after exit() too
+UNSTOPPED = ("begin", "end", "self", "iter")  # kinds of probes that run also when the script has ended
 _RING_BYTES = 1 << 22
 _STACKS = 1 << 14  # stacks of one kind that are told apart
 _REGISTER_PROBES = ("kprobe", "kretprobe", "uprobe", "uretprobe", "usdt")
@@ -117,7 +117,7 @@ class Generator:
         return place
 
     def stop_map(self) -> int:
-        """A u64 that is not zero once the script has called exit()."""
+        """A u64 that is not zero once the script has ended."""
         place = self.places.get(STOP)
         if place is None:
             place = self.add_map(STOP, Map(STOP, b.BPF_MAP_TYPE_ARRAY, 4, 8, 1))

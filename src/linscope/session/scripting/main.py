@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from linscope.lang import ir
     from linscope.lang.bpftrace.options import Options
-    from linscope.session.scripting.runner import Child
+    from linscope.session.scripting.child import Child
 
     class Arguments(Protocol):
         """The words of the command line; see commands/trace.py."""
@@ -152,12 +152,9 @@ def read_pid(text: str) -> int:
 def _start(command: str) -> Child | None:
     if not command:
         return None
-    import shlex
+    from linscope.session.scripting.child import Child
 
-    from linscope.session.scripting.runner import Child
-
-    words = shlex.split(command)
-    return Child(words)
+    return Child(command.split())  # as bpftrace has it: quotes are the command's own
 
 
 def _compile_and_run(

@@ -11,20 +11,19 @@ from linscope.lang.codegen import generate
 from linscope.lang.codegen.generator import EVENTS, LOST, STOP
 from linscope.session.scripting.attaching import OURS, attach
 from linscope.session.scripting.events import Actions
-from linscope.session.scripting.output import Output, error
+from linscope.session.scripting.output import Output
 from linscope.session.scripting.resolver import Resolver
 from linscope.session.scripting.script_maps import ScriptMaps
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from linscope.bpf.kernel.links import Link
     from linscope.bpf.kernel.programs import KernelProgram
     from linscope.bpf.kernel.ring_buffer import RingBuffer
     from linscope.lang import ir
     from linscope.lang import types as t
     from linscope.lang.codegen import Built, Options
+    from linscope.session.scripting.child import Child
 
 _NOTIFY = "__BPFTRACE_NOTIFY_PROBES_ATTACHED"
 _COMM = "bpftrace"  # what scripts know the tracer by
@@ -327,48 +326,3 @@ def _build_ids(data: bytes) -> list[int]:
         else:
             break
     return found  # type: ignore[return-value]  # shown as they are
-
-
-class Child:
-    """A command that waits until it is released."""
-
-    def __init__(self, words: Sequence[str]) -> None:
-        """Raises OSError: it cannot be started."""
-        read_end, self._write_end = os.pipe()
-        self.pid = os.fork()
-        if not self.pid:
-            try:
-                os.close(self._write_end)
-                go = os.read(read_end, 1)
-                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-                    signal.signal(number, signal.SIG_DFL)
-                if go:
-                    os.execvp(words[0], list(words))
-            except OSError as failed:
-                error(f"ERROR: cannot run {words[0]}: {failed.strerror}")
-            finally:
-                os._exit(127)
-        os.close(read_end)
-
-    def release(self) -> None:
-        """Let it run."""
-        os.write(self._write_end, b"1")
-        os.close(self._write_end)
-        self._write_end = -1
-
-    def end(self) -> None:
-        """End it when it still runs, and wait for it."""
-        if self._write_end >= 0:
-            os.close(self._write_end)  # it was never released: it ends by itself
-            self._write_end = -1
-        else:
-            try:
-                if os.waitpid(self.pid, os.WNOHANG)[0]:
-                    return
-                os.kill(self.pid, signal.SIGTERM)
-            except (ProcessLookupError, ChildProcessError):
-                return
-        try:
-            os.waitpid(self.pid, 0)
-        except ChildProcessError:
-            pass
