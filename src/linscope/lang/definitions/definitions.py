@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from linscope.lang.definitions.kernel_types import KernelTypes
 
 _BTF = "/sys/kernel/btf"
+# constants that are enumerators in the kernel, where they have a type, and macros for programs
+_KERNEL_ENUMS = ("IPPROTO_", "TCP_", "IFF_", "SOCK_", "SHUT_")
 # include/linux/sched.h (v6.17): macros, which BTF does not have
 TASK_STATES = {
     "TASK_RUNNING": 0, "TASK_INTERRUPTIBLE": 1, "TASK_UNINTERRUPTIBLE": 2, "__TASK_STOPPED": 4, "__TASK_TRACED": 8,
@@ -47,10 +49,12 @@ class Definitions:
         include_dirs: Sequence[str] = (),
         includes: Sequence[str] = (),
         string_size: int = 1025,
+        script: str = "",
     ) -> None:
         """parts: the C in the script, each with its place; includes: headers of the command line.
 
-        string_size: bytes of strings that have no size of their own.  Raises SourceError: what is wrong in the C.
+        string_size: bytes of strings that have no size of their own; script: the whole text, which the lines and
+        columns of messages are told from (without it: those of the part).  Raises SourceError: what is wrong in the C.
         """
         self._c: CSource | None = None
         self.string_size = string_size
@@ -62,7 +66,7 @@ class Definitions:
         if parts or includes:
             from linscope.lang.definitions.c_source import CSource
 
-            self._c = CSource(parts, self, include_dirs, includes)
+            self._c = CSource(parts, self, include_dirs, includes, script)
 
     # -- the kernel's own types
 
@@ -106,10 +110,10 @@ class Definitions:
         key = tag, name
         if key not in self._types:
             found = self._c.find_type(tag, name) if self._c is not None else None
-            self._types[key] = found if found is not None else self._kernel_type(tag, name)
+            self._types[key] = found if found is not None else self.kernel_type(tag, name)
         return self._types[key]
 
-    def _kernel_type(self, tag: str | None, name: str) -> t.Type | None:
+    def kernel_type(self, tag: str | None, name: str) -> t.Type | None:
         from linscope.binfmt import btf_types as bt
 
         kinds: dict[str | None, tuple[int, ...]] = {
@@ -129,19 +133,33 @@ class Definitions:
 
     def find_constant(self, name: str) -> tuple[int | bytes, t.Type] | Macro | None:
         """A value of an enum (with its type), or what a macro stands for.  None: there is none."""
+        from linscope.abi.c_constants import find_constant
+
         if self._c is not None:
             found = self._c.find_constant(name)
             if found is not None:
                 return found
-        value = library_constant(name)
-        if value is not None:
-            return value, t.INT64
-        for types in self.kernel():
-            place = types.btf.find_enumerator(name)
-            if place is not None:
-                type_id, value = place
-                return value, types.type(type_id)
-        return None
+        if not name.startswith(_KERNEL_ENUMS):
+            value = find_constant(name)
+            if value is not None:
+                return value, t.INT64 if value < 1 << 63 else t.UINT64
+        for modules in (False, True):
+            for types in self.kernel(modules=modules)[int(modules) :]:
+                place = types.btf.find_enumerator(name)
+                if place is not None:
+                    type_id, value = place
+                    return value, types.type(type_id)
+        value = find_constant(name)
+        return None if value is None else (value, t.INT64)
+
+    def near_constants(self, name: str) -> list[str]:
+        """Names of constants that may have been meant, the nearest first; for messages."""
+        import difflib
+
+        from linscope.abi.c_constants import names
+
+        known = names() if self._c is None else [*self._c.constants, *self._c.preprocessor.macros, *names()]
+        return difflib.get_close_matches(name, known, 3)
 
     # -- what probes see
 
@@ -248,29 +266,3 @@ def _arguments(types: KernelTypes, prototype: object, name: str, skip: int, name
         shown = parameter.name or (names[place + skip] if place + skip < len(names) else "") or f"arg{place}"
         fields.append(t.Field(shown, types.type(parameter.type), 8 * place))
     return t.Struct(name, 8 * len(fields), lambda: fields)
-
-
-def library_constant(name: str) -> int | None:
-    """A constant of the C library that Python carries: errno, signals, address families, open flags ..."""
-    if name in TASK_STATES:
-        return TASK_STATES[name]
-    if name[:1] == "E":
-        import errno
-
-        return getattr(errno, name, None)
-    if name.startswith("SIG"):
-        import signal
-
-        found = getattr(signal, name, None)
-        return int(found) if isinstance(found, int) else None
-    if name.startswith(("AF_", "SOCK_", "IPPROTO_", "MSG_", "SOL_", "SO_", "TCP_", "SHUT_", "IP_", "IPV6_")):
-        import socket
-
-        found = getattr(socket, name, None)
-        return int(found) if isinstance(found, int) else None
-    if name.startswith(("O_", "PROT_", "MAP_", "CLONE_", "SEEK_", "S_I", "R_OK", "W_OK", "X_OK", "F_", "LOCK_")):
-        for module in ("os", "mmap", "stat", "fcntl"):
-            found = getattr(__import__(module), name, None)
-            if isinstance(found, int):
-                return int(found)
-    return None
