@@ -150,6 +150,7 @@ def set_value(f: Function, node: ir.MapSet) -> None:
         place = memory.memory(f, node.value)
     key = key_place(f, node.map, node.key)
     update(f, node.map, key, place, _ANY)
+    scalars.extend(f, R0, t.INT32)  # before v6.4 (d7ba4cc900bf) the upper half says nothing
     report(f, "map_update_elem", node.span)
 
 

@@ -263,8 +263,7 @@ def _reinterpret(f: Function, node: ir.Reinterpret, to: Place) -> None:
 
 def _fill(f: Function, node: ir.Fill, to: Place) -> None:
     """A helper writes the bytes; zeros when it fails."""
-    if node.name != "get_current_comm":
-        clear(f, to, node.type.size)
+    clear(f, to, node.type.size)  # get_current_comm too: before v6.2 it left what is behind the NUL
     scalars.arguments(f, node.arguments, to)
     f.code.call(node.number)
     if node.fails:
