@@ -28,6 +28,7 @@ _QUALIFIERS = frozenset((
 _ATTRIBUTES = ("__attribute__", "__attribute", "_Alignas", "__packed", "__randomize_layout", "__aligned",
                "____cacheline_aligned", "____cacheline_aligned_in_smp", "__asm__", "__counted_by")  # fmt: skip
 _CACHE_LINE, _LARGEST_ALIGN = 64, 16
+_MODES = {"__QI__": 1, "__HI__": 2, "__SI__": 4, "__DI__": 8, "__word__": 8, "__pointer__": 8}
 _FIXED = {
     "u8": (1, False), "u16": (2, False), "u32": (4, False), "u64": (8, False), "s8": (1, True), "s16": (2, True),
     "s32": (4, True), "s64": (8, True), "uint8": (1, False), "uint16": (2, False), "uint32": (4, False),
@@ -73,6 +74,7 @@ class Parser:
         self.is_header = is_header
         self.tokens = tokens(text)
         self.at = 0
+        self._mode = 0  # bytes that an attribute gives to the integer that is being declared; 0: as it is
 
     @property
     def token(self) -> Token:
@@ -137,6 +139,7 @@ class Parser:
         if self._take(";") or self.token.kind == END:
             return
         while True:
+            self._mode = 0
             name, type, align = self.declarator(base)
             if typedef and name:
                 self._name(name, type, align)
@@ -154,7 +157,7 @@ class Parser:
     def _name(self, name: str, type: t.Type, align: int) -> None:
         """A typedef."""
         if isinstance(type, t.Int) and type.name != "char":
-            type = t.Int(type.size, type.signed, name)
+            type = t.Int(self._mode or type.size, type.signed, name)
         elif isinstance(type, t.Struct) and not type.name:  # typedef struct { ... } name;
             whole = type
             type = t.Struct(name, whole.width, whole.read_fields, whole.tag)
@@ -230,6 +233,8 @@ class Parser:
         for place, token in enumerate(inside):
             if token.text in ("packed", "__packed__"):
                 is_packed = True
+            elif token.text in _MODES:
+                self._mode = _MODES[token.text]
             elif token.text in ("aligned", "__aligned__") or (word in ("_Alignas", "__aligned") and not place):
                 align = _LARGEST_ALIGN
                 behind = place + 1 if token.text != "(" else place
