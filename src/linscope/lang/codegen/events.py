@@ -16,6 +16,7 @@ from linscope.lang.unit import HEADER_SIZE, event_layout, is_variable
 _RINGBUF_OUTPUT, _LOOKUP = 130, 1
 _READ_KERNEL, _READ_KERNEL_STRING = 113, 115
 _RINGBUF_QUERY, _AVAILABLE = 134, 0  # BPF_RB_AVAIL_DATA
+_STEP = 256  # bytes beyond Options.wakeup_bytes in which a record wakes the reader
 _NO_WAKEUP, _FORCE_WAKEUP = 1, 2  # BPF_RB_NO_WAKEUP, BPF_RB_FORCE_WAKEUP
 # kinds of which there may be many: the reader is woken as Options says, for all others at once
 _MANY = ("printf", "print", "errorf", "warnf", "cat", "join", "time", "helper_error", "runtime_error")
@@ -195,11 +196,12 @@ def _output(f: Function, record: Place, event: ir.Event, size: Temporary | None,
         code.map(R1, f.generator.events_map())
         code.constant(R2, _AVAILABLE)
         code.call(_RINGBUF_QUERY)
-        few = Label()
+        other = Label()  # fewer bytes, or more: then the reader was woken before
         code.constant(R4, _NO_WAKEUP)
-        code.branch_constant("<", R0, waiting, few)
+        code.alu_constant("-", R0, waiting)
+        code.branch_constant(">=", R0, _STEP, other)
         code.constant(R4, _FORCE_WAKEUP)
-        code.place(few)
+        code.place(other)
     else:
         code.constant(R4, 0)
     f.address(record, R2)

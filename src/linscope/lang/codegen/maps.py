@@ -124,6 +124,7 @@ def delete(f: Function, node: ir.MapDelete) -> None:
         f.address(key, R2)
         code.map(R1, f.generator.map_place(node.map))
         code.call(DELETE)
+        code.zero_extend(R0)  # before v6.4 the upper half says nothing
         done, fine = Label(), Label()
         code.branch_constant("==", R0, 0, fine)
         code.constant(R0, 0)
@@ -236,6 +237,7 @@ def length(f: Function, node: ir.MapLength) -> None:
     f.frame(R3)
     code.constant(R4, 0)
     code.call(FOR_EACH)
+    scalars.extend(f, R0, t.INT32)
     positive = Label()
     code.branch_constant("s>=", R0, 0, positive)
     code.constant(R0, 0)
