@@ -84,7 +84,7 @@ def scan(words: list[str]) -> Arguments:
     while at < len(words):
         word = words[at]
         at += 1
-        if not word.startswith("-") or word == "-" or (found.words and found.program is None):
+        if not word.startswith("-") or word == "-":
             found.words.append(word)
             continue
         if word == "--":
@@ -99,8 +99,8 @@ def scan(words: list[str]) -> Arguments:
                 words = [*words[:at], f"-{rest}", *words[at:]]
                 equal = ""
         if name not in _OPTIONS:
-            if found.program is not None and word.startswith("--"):
-                found.words.append(word)  # a named parameter
+            if word.startswith("--") and (found.words or found.program is not None):
+                found.words.append(word)  # a named parameter of the script
                 continue
             found.wrong = f"{words[at - 1]!r}: no such option"
             break
@@ -139,7 +139,7 @@ class Trace:
 
     def run(self, arguments: Arguments) -> int:
         """Do it; returns the exit code."""
-        from linscope.session.scripting.output import error
+        from linscope.session.script.output import error
 
         if arguments.help or arguments.wrong:
             if arguments.wrong:
@@ -152,7 +152,7 @@ class Trace:
 
             print(f"bpftrace v0.26 as linscope {VERSION} speaks it")
             return 0
-        from linscope.session.scripting.main import main
+        from linscope.session.script.main import main
 
         return main(arguments)
 

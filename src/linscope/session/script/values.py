@@ -121,7 +121,8 @@ def make_codec(type: t.Type, resolver: Resolver) -> Codec:
     """The codec of a type; resolver: knows symbols, users and clocks.  Raises TypeError for an unknown type."""
     for kinds, make in _MAKERS:
         if isinstance(type, kinds):
-            return make(type, resolver)
+            made: Codec = make(type, resolver)
+            return made
     raise TypeError(f"no text for {type!r}")
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import signal
 
-from linscope.session.scripting.output import error
+from linscope.session.script.output import error
+from linscope.session.script.signals import set_defaults
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _TRACEME, _DETACH = 0, 17  # include/uapi/linux/ptrace.h
 _NOT_FOUND = 127
+_SIGINT, _SIGKILL, _SIGPIPE, _SIGTERM, _SIGXFSZ = 2, 9, 13, 15, 25  # Python ignores two of them
 
 
 class Child:
@@ -34,8 +35,7 @@ class Child:
         """In the new process: the command, which stops as soon as its program is loaded."""
         try:
             ctypes.CDLL(None).ptrace(_TRACEME, 0, None, None)
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
-                signal.signal(number, signal.SIG_DFL)
+            set_defaults((_SIGINT, _SIGTERM, _SIGPIPE, _SIGXFSZ))
             os.execvp(words[0], list(words))
         except (OSError, IndexError) as failed:
             error(f"ERROR: failed to execute command '{' '.join(words)}': {failed}")
@@ -53,5 +53,5 @@ class Child:
         with contextlib.suppress(ProcessLookupError, ChildProcessError):
             if os.waitpid(self.pid, os.WNOHANG)[0]:
                 return
-            os.kill(self.pid, signal.SIGKILL if self._stands else signal.SIGTERM)
+            os.kill(self.pid, _SIGKILL if self._stands else _SIGTERM)
             os.waitpid(self.pid, 0)

@@ -6,15 +6,18 @@ import os
 import sys
 
 from linscope.errors import LinscopeError, SourceError
-from linscope.session.scripting.output import Output, error
+from linscope.session.script.output import Output, error
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Protocol
 
     from linscope.lang import ir
     from linscope.lang.bpftrace.options import Options
-    from linscope.session.scripting.child import Child
+    from linscope.session.script.child import Child
+
+    Words = list[str]  # the name list is taken below
 
     class Arguments(Protocol):
         """The words of the command line; see commands/trace.py."""
@@ -38,11 +41,12 @@ if TYPE_CHECKING:
         info: bool
         test: bool
         bench: bool
-        include_dir: list[str]
-        include: list[str]
-        words: list[str]
+        include_dir: Words
+        include: Words
+        words: Words
 
 
+_PAGE = 4096
 _MOST_PIDS = 4 * 1024 * 1024  # include/linux/threads.h, PID_MAX_LIMIT
 _FORMS = ("text", "json")
 _MODES = ("line", "full", "none")
@@ -70,12 +74,12 @@ def main(arguments: Arguments) -> int:
 def _main(arguments: Arguments) -> int:
     _check(arguments)
     if arguments.info:
-        from linscope.session.scripting.information import information
+        from linscope.session.script.information import information
 
         sys.stdout.write(information())
         return 0
     if arguments.list and arguments.program is None and not _is_script(arguments):
-        from linscope.session.scripting.listing import show_list
+        from linscope.session.script.listing import show_list
 
         return show_list(arguments.words[0] if arguments.words else "", verbose=arguments.verbose)
     text, where, parameters = read_script(arguments)
@@ -118,7 +122,7 @@ def _is_script(arguments: Arguments) -> bool:
     return False
 
 
-def read_script(arguments: Arguments) -> tuple[str, str, list[str]]:
+def read_script(arguments: Arguments) -> tuple[str, str, Sequence[str]]:
     """(text, name, parameters).  Raises Refused: there is no such file."""
     if arguments.program is not None:
         return arguments.program, "stdin", arguments.words
@@ -152,13 +156,13 @@ def read_pid(text: str) -> int:
 def _start(command: str) -> Child | None:
     if not command:
         return None
-    from linscope.session.scripting.child import Child
+    from linscope.session.script.child import Child
 
     return Child(command.split())  # as bpftrace has it: quotes are the command's own
 
 
 def _compile_and_run(
-    arguments: Arguments, script: tuple[str, str, list[str]], pid: int, child: Child | None
+    arguments: Arguments, script: tuple[str, str, Sequence[str]], pid: int, child: Child | None
 ) -> int:  # fmt: skip
     from linscope.lang.bpftrace.compiler import compile
     from linscope.lang.bpftrace.options import Options
@@ -185,7 +189,7 @@ def _compile_and_run(
 
 def _run(arguments: Arguments, unit: ir.Unit, options: Options, pid: int, child: Child | None) -> int:
     from linscope.lang.codegen import Options as CodeOptions
-    from linscope.session.scripting.runner import Runner
+    from linscope.session.script.runner import Runner
 
     fd = 1
     if arguments.output:
@@ -193,15 +197,28 @@ def _run(arguments: Arguments, unit: ir.Unit, options: Options, pid: int, child:
             fd = os.open(arguments.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         except OSError as failed:
             raise Refused(f"failed to open output file '{arguments.output}': {failed.strerror}") from None
-    json, warnings = arguments.form == "json", not arguments.no_warnings
-    output = Output(fd, json=json, mode=arguments.buffering, warnings=warnings, where=unit.where)
-    runner = Runner(unit, output, unsafe=arguments.unsafe, quiet=arguments.quiet)
-    runner.load(CodeOptions(helper_errors=arguments.helper_errors))
-    if arguments.dry_run:
-        return 0
-    if options.mode:
-        return runner.benchmark() if options.mode == "bench" else runner.test()
-    return runner.run(pid=pid, child=child)
+    output = Output(fd, arguments.buffering)
+    runner = Runner(
+        unit, output, json=arguments.form == "json", unsafe=arguments.unsafe, quiet=arguments.quiet,
+        warnings=not arguments.no_warnings,
+    )  # fmt: skip
+    try:
+        runner.load(CodeOptions(helper_errors=arguments.helper_errors, **_ring_size(unit)))
+        if arguments.dry_run:
+            return 0
+        if options.mode:
+            return runner.benchmark() if options.mode == "bench" else runner.test()
+        return runner.run(pid=pid, child=child)
+    finally:
+        runner.close()
+        if fd != 1:
+            os.close(fd)
+
+
+def _ring_size(unit: ir.Unit) -> dict[str, int]:
+    """The setting perf_rb_pages, as bytes of a ring buffer: a power of two."""
+    pages = int(unit.settings.get("perf_rb_pages", 0))
+    return {"ring_bytes": 1 << (pages * _PAGE - 1).bit_length()} if pages else {}
 
 
 def _show_stage(stage: str, unit: ir.Unit) -> int:

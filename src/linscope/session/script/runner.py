@@ -1,0 +1,391 @@
+"""A script in the running kernel: load, attach, read, stop.
+
+The order is bpftrace's: all is loaded, begin runs, the other probes are attached, the command is let go; at the end the
+programs stop, end runs, and the maps are printed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from linscope.bpf.kernel.maps import KernelMap
+from linscope.errors import UsageError
+from linscope.lang.codegen import generate
+from linscope.lang.codegen.generator import EVENTS, LOST, STOP
+from linscope.session.script.attaching import OURS, Attached, attach, load_program
+from linscope.session.script.events import Handlers, make_handlers
+from linscope.session.script.map_values import ScriptMap
+from linscope.session.script.output import JsonForm, Output, TextForm, error
+from linscope.session.script.resolver import Resolver
+
+TYPE_CHECKING = False  # typing itself costs a third of a bare start
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from linscope.bpf.kernel.programs import KernelProgram
+    from linscope.bpf.kernel.ring_buffer import RingBuffer
+    from linscope.lang import ir
+    from linscope.lang.codegen import Built, Options
+    from linscope.session.script.child import Child
+    from linscope.session.script.events import Handler
+    from linscope.session.script.signals import Signals
+
+_NOTIFY = "__BPFTRACE_NOTIFY_PROBES_ATTACHED"
+_COMM = "bpftrace"  # what scripts know the tracer by
+_BATCH = 8192  # events that are read at once
+_BUSY = 64  # events in a batch from which on more is waited for: a wakeup for each would halve the programs' speed
+_BUSY_S = 0.002
+_TICK_S, _FIRST_TICK_S = 0.2, 0.01  # between two looks at new processes and lost events
+_GRACE_S = 0.005  # in which events still count after exit(), which scripts rely on: it was never at once
+_BENCH_NS, _MOST_RUNS = 250_000_000, 100_000
+
+
+class Runner:
+    """One script.  ``run`` does all; the parts are there for those who want them.  ``close`` releases everything."""
+
+    def __init__(
+        self, unit: ir.Unit, output: Output, *, json: bool = False, unsafe: bool = False, quiet: bool = False,
+        warnings: bool = True,
+    ) -> None:  # fmt: skip
+        """output: stays the caller's; quiet: nothing is said but what the script says; warnings: also at run time."""
+        self.unit = unit
+        self.output = output
+        self.form = JsonForm(output) if json else TextForm(output)
+        self.quiet = quiet
+        self.unsafe = unsafe
+        self.warnings = warnings
+        self.built: Built | None = None
+        self.maps: list[KernelMap] = []
+        self.programs: list[KernelProgram] = []
+        self.links: list[Attached] = []
+        self.resolver = Resolver(unit.settings)
+        self.script_maps: dict[ir.Map, ScriptMap] = {}
+        self.ring: RingBuffer | None = None
+        self.stopped = False
+        self.lost_events = 0
+        self._shared: Handlers | None = None
+        self._handlers: list[Handler] = []
+        self._signals: Signals | None = None
+        self._looks: list[Callable[[], None]] = []  # at the processes that maps tell of
+
+    # -- setting up
+
+    def load(self, options: Options | None = None) -> None:
+        """Make the maps, load the programs.  Raises SourceError (the verifier's no), SystemCallError."""
+        built = self.built = generate(self.unit, options)
+        for definition in built.maps:
+            self.maps.append(KernelMap.create(definition))
+        for source, program in zip(self.unit.programs, built.programs, strict=True):
+            self.programs.append(load_program(self.unit, source, program, self.maps))
+        self.resolver.stacks = {one.name: one for one in self.maps if one.name.startswith("stk")}
+        if self.resolver.stacks:
+            self.resolver.fallback_paths = sorted(
+                {probe.path for program in self.unit.programs for probe in program.probes if probe.path}
+            )
+        real = not os.environ.get("BPFTRACE_DUMMY_TS_MAP")  # else times are those of a map, from 1970 on
+        self.script_maps = {
+            source: ScriptMap(source, self.maps[place], self.resolver, real_series=real)
+            for source, place in zip(self.unit.maps, built.script_maps, strict=True)
+        }
+        self._shared = Handlers(
+            self.unit, self.form, self.resolver, self.script_maps, warnings=self.warnings, unsafe=self.unsafe
+        )
+        self._handlers = make_handlers(self._shared)
+        place = built.place(EVENTS)
+        if place is not None:
+            from linscope.bpf.kernel.ring_buffer import RingBuffer
+
+            self.ring = RingBuffer(self.maps[place])
+
+    @property
+    def shared(self) -> Handlers:
+        """What the events did: the exit code.  Only when it is loaded."""
+        assert self._shared is not None
+        return self._shared
+
+    def attach(self, pid: int = 0) -> int:
+        """Attach all programs; returns the number of probes.
+
+        Raises SystemCallError for the first that cannot be, unless missing_probes says warn or ignore.
+        """
+        assert self.built is not None
+        missing = str(self.unit.settings.get("missing_probes", "error"))
+        count = 0
+        for place, source in enumerate(self.unit.programs):
+            count += len(source.probes)
+            if source.probes[0].kind in OURS:
+                continue
+            for attached in attach(self.programs[place], source, pid):
+                if not isinstance(attached, tuple):
+                    self.links.append(attached)
+                    continue
+                probes, refused = attached
+                if missing == "error":
+                    raise refused
+                count -= len(probes)
+                if missing == "warn" and self.warnings:
+                    error(f"WARNING: Unable to attach probe: {probes[0].name}. Skipping. {refused}")
+        if not count:
+            raise UsageError("No probes attached")
+        return count
+
+    def run_own(self, kind: str, target: str = "") -> None:
+        """Run the programs of begin, end or self, in this process.  target: only those of it (a signal)."""
+        for source, program in zip(self.unit.programs, self.programs, strict=True):
+            if source.probes[0].kind == kind and target in ("", source.probes[0].target):
+                program.test_run()
+
+    # -- the whole
+
+    def run(self, *, pid: int = 0, child: Child | None = None) -> int:
+        """Attach, read until something ends it, show the maps; returns the exit code.
+
+        pid, child: whose end ends the script.  Raises SystemCallError.
+        """
+        from linscope.session.script.signals import Signals, numbers_of
+
+        self._signals = Signals(numbers_of(self.unit))
+        name = _rename(_COMM)
+        try:
+            self.run_own("begin")
+            count = self.attach(pid)
+            if not self.quiet:
+                self.form.attached(count)
+            if os.environ.get(_NOTIFY):
+                self.form.raw(f"{_NOTIFY}\n".encode())
+            self.output.flush(end=True)
+            if child is not None:
+                child.release()
+            self._run_iterators()
+            self._loop(pid, child)
+            if self.shared.exit_code is not None and self._lasts():
+                time.sleep(_GRACE_S)
+            self.stop()
+            self.drain()
+            self.run_own("end")
+            self.drain()
+        finally:
+            self.detach()
+            _rename(name)
+            self._signals.close()
+        return self.finish()
+
+    def stop(self) -> None:
+        """From here on no program does anything, but those of end."""
+        place = self.built.place(STOP) if self.built is not None else None
+        if place is not None:
+            self.maps[place].update(bytes(4), (1).to_bytes(8, "little"))
+
+    def benchmark(self) -> int:
+        """Run each bench probe for a while, and tell how long it takes; returns the exit code."""
+        for source, program in zip(self.unit.programs, self.programs, strict=True):
+            begin, count, spent_ns = time.monotonic_ns(), 0, 0
+            while time.monotonic_ns() - begin < _BENCH_NS and count < _MOST_RUNS:
+                spent_ns += program.test_run().duration_ns
+                count += 1
+                if not count % 64:
+                    self.read()
+            self.form.benchmark(source.probes[0].target, spent_ns // count, count)
+        self.drain()
+        return self.finish()
+
+    def test(self) -> int:
+        """Run each test probe once: it fails by exit() with another code than 0; returns the exit code."""
+        failed = False
+        for source, program in zip(self.unit.programs, self.programs, strict=True):
+            self.shared.exit_code = None
+            program.test_run()
+            self.drain()
+            passed = not self.shared.exit_code
+            failed = failed or not passed
+            self.form.tested(source.probes[0].target, passed=passed)
+        self.shared.exit_code = int(failed)
+        return self.finish()
+
+    def _run_iterators(self) -> None:
+        for one in self.links:
+            if one.probe.kind == "iter":
+                from linscope.session.script.attaching import run_iterator
+
+                run_iterator(one)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more can come."""
+        return self.stopped or self.output.closed or self.shared.exit_code is not None
+
+    def _lasts(self) -> bool:
+        """Whether there are probes beside begin and end."""
+        return any(program.probes[0].kind not in ("begin", "end", "iter", "test") for program in self.unit.programs)
+
+    def _loop(self, pid: int, child: Child | None) -> None:
+        if not self._lasts():
+            self.drain()
+            return
+        import select
+
+        self._watch_processes(pid, child)
+        poll = select.poll()
+        assert self._signals is not None
+        poll.register(self._signals.fd, select.POLLIN)
+        if self.ring is not None:
+            place = self.built.place(EVENTS) if self.built else None
+            assert place is not None
+            poll.register(self.maps[place].fd, select.POLLIN)
+        watched = child.pid if child is not None else pid
+        ended = os.pidfd_open(watched) if watched else -1
+        if ended >= 0:
+            poll.register(ended, select.POLLIN)
+        tick = time.monotonic() + _FIRST_TICK_S
+        while not self.is_over:
+            count = self.read()
+            now = time.monotonic()
+            if now >= tick:
+                tick = now + _TICK_S
+                self._tick()
+            ready = [fd for fd, _ in poll.poll(0 if count else max(tick - now, 0) * 1000)]
+            if self._signals.fd in ready:
+                self._take_signals()
+            if ended in ready:
+                break
+            if count >= _BUSY:
+                time.sleep(_BUSY_S)
+        self.drain()
+        if ended >= 0:
+            os.close(ended)
+
+    def read(self) -> int:
+        """Handle the events that wait, a batch at most; returns their number."""
+        if self.ring is None:
+            return 0
+        records = self.ring.read(_BATCH)
+        handlers = self._handlers
+        if self.output.mode == "none":
+            for record in records:
+                handlers[int.from_bytes(record[:4], "little")](record)
+                self.output.flush()
+        else:
+            for record in records:
+                handlers[record[0] | record[1] << 8 | record[2] << 16](record)
+            self.output.flush()
+        if self.shared.unwatched:
+            self._unwatch()
+        return len(records)
+
+    def drain(self) -> None:
+        """Handle what is in the buffer now."""
+        if self.ring is None:
+            return
+        left = self.ring.pending_bytes
+        while left > 0:
+            before = self.ring.pending_bytes
+            if not self.read():
+                return
+            left -= max(before - self.ring.pending_bytes, 64)
+
+    def _unwatch(self) -> None:
+        from linscope.bpf.kernel.detach import close_all
+
+        addresses, self.shared.unwatched = set(self.shared.unwatched), []
+        gone = [one for one in self.links if one.probe.kind == "watchpoint" and one.probe.address in addresses]
+        self.links = [one for one in self.links if one not in gone]
+        close_all([one.link for one in gone])
+
+    # -- what is looked at from time to time
+
+    def _watch_processes(self, pid: int, child: Child | None) -> None:
+        """Keep the mappings of processes whose stacks are in maps: they may end before the maps are printed."""
+        from linscope.session.script.stack_places import make_look
+
+        for source, script_map in self.script_maps.items():
+            made = make_look(source, script_map.storage, self.resolver)
+            if made is not None:
+                self._looks.append(made)
+        known = child.pid if child is not None else pid
+        if known and (self._looks or self.resolver.stacks):
+            user = self.resolver.user
+
+            def look() -> None:
+                user.see(known, again=True)
+
+            self._looks.append(look)
+
+    def _tick(self) -> None:
+        for look in self._looks:
+            look()
+        self._tell_lost()
+
+    def _tell_lost(self) -> None:
+        """Events for which there was no room, since the last look."""
+        place = self.built.place(LOST) if self.built is not None else None
+        data = self.maps[place].lookup(bytes(4)) if place is not None else None
+        count = sum(memoryview(data).cast("Q").tolist()) if data else 0
+        if count > self.lost_events:
+            self.form.lost(count - self.lost_events)
+            self.lost_events = count
+
+    def _take_signals(self) -> None:
+        from linscope.session.script.signals import SIGINT, SIGTERM, number_of
+
+        assert self._signals is not None
+        for number in self._signals.read():
+            if number in (SIGINT, SIGTERM):
+                self.stopped = True
+                self._signals.release((SIGINT, SIGTERM))  # the second time at once
+                continue
+            for source in self.unit.programs:
+                probe = source.probes[0]
+                if probe.kind == "self" and number_of(probe.target) == number:
+                    self.run_own("self", probe.target)
+
+    # -- the end
+
+    def detach(self) -> None:
+        """Take the programs from their probes, without waiting for the kernel."""
+        if self.links:
+            from linscope.bpf.kernel.detach import close_all
+
+            close_all([one.link for one in self.links])
+            self.links = []
+
+    def finish(self) -> int:
+        """Show the maps, and what was lost; returns the exit code."""
+        self.form.end()
+        if self.unit.settings["print_maps_on_exit"]:
+            self.show_maps()
+        self.output.flush(end=True)
+        self._tell_lost()
+        self.shared.summary()
+        self.output.flush(end=True)
+        return self.shared.exit_code or 0
+
+    def show_maps(self) -> None:
+        """All maps by name; not those without keys, and scalar ones that were cleared."""
+        for script_map in sorted(self.script_maps.values(), key=lambda one: one.name):
+            if not ((script_map.cleared or not script_map.is_scalar) and script_map.is_empty()):
+                self.form.map(script_map)
+
+    def close(self) -> None:
+        """Release everything; harmless when repeated."""
+        self.detach()
+        if self.ring is not None:
+            self.ring.close()
+            self.ring = None
+        for program in self.programs:
+            program.close()
+        for one in self.maps:
+            one.close()
+        self.programs, self.maps = [], []
+
+
+def _rename(name: str) -> str:
+    """Call this process by a name (at most 15 characters); the one that it had, "" when that fails."""
+    try:
+        with open("/proc/self/comm", "r+", encoding="ascii", errors="replace") as file:
+            before = file.read().strip()
+            file.seek(0)
+            file.write(name)
+        return before
+    except OSError:
+        return ""
