@@ -23,6 +23,7 @@ _JUMPS = {
     "==": b.BPF_JEQ, "!=": b.BPF_JNE, ">": b.BPF_JGT, ">=": b.BPF_JGE, "<": b.BPF_JLT, "<=": b.BPF_JLE,
     "s>": b.BPF_JSGT, "s>=": b.BPF_JSGE, "s<": b.BPF_JSLT, "s<=": b.BPF_JSLE,
 }  # fmt: skip
+_JUMP = b.BPF_JMP | b.BPF_JA
 OPPOSITES = {"==": "!=", "!=": "==", ">": "<=", "<=": ">", ">=": "<", "<": ">="}
 
 
@@ -40,6 +41,7 @@ class Assembler:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.labelled = -1  # where the last label is
         self.dead = False  # behind an exit or a jump, before the next label
         self.slots: list[Instruction] = []
         self.spans: list[tuple[int, Span]] = []  # (first slot, place in the script)
@@ -147,7 +149,7 @@ class Assembler:
     def jump(self, label: Label) -> None:
         """goto label"""
         self._use(label)
-        self._add(Instruction(b.BPF_JMP | b.BPF_JA, 0, 0, 0, 0))
+        self._add(Instruction(_JUMP, 0, 0, 0, 0))
         self.dead = True
 
     def branch(self, sign: str, left: int, right: int, label: Label) -> None:
@@ -166,11 +168,12 @@ class Assembler:
 
     def place(self, label: Label) -> None:
         """Here is the label."""
-        if label.uses and label.uses[-1] == len(self.slots) - 1 and self.slots[-1].code == b.BPF_JMP | b.BPF_JA:
+        end = len(self.slots)
+        if label.uses and label.uses[-1] == end - 1 and self.slots[-1].code == _JUMP and self.labelled != end:
             label.uses.pop()  # a jump to what comes next anyway
             self.slots.pop()
             self.dead = False
-        here = len(self.slots)
+        here = self.labelled = len(self.slots)
         self.dead = self.dead and not label.uses
         for use in label.uses:
             distance = here - use - 1

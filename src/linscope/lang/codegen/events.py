@@ -190,7 +190,10 @@ def _output(f: Function, record: Place, event: ir.Event, size: Temporary | None,
     """Write the record to the ring buffer; count it when there is no room."""
     code = f.code
     waiting = f.generator.options.wakeup_bytes
-    if event.kind not in _MANY:
+    if f.generator.options.replay:
+        _pause(f, event)
+        code.constant(R4, 0)
+    elif event.kind not in _MANY:
         code.constant(R4, _FORCE_WAKEUP)
     elif waiting:
         code.map(R1, f.generator.events_map())
@@ -223,6 +226,22 @@ def _output(f: Function, record: Place, event: ir.Event, size: Temporary | None,
     code.alu_constant("+", R1, 1)
     code.store(R0, 0, R1, 8)
     code.place(written)
+
+
+def _pause(f: Function, event: ir.Event) -> None:
+    """Set STOP when user space is to act before the next record of a replay: it looks at the record's time or at maps,
+    or much waits already.
+    """
+    code = f.code
+    going_on = Label()
+    if event.kind in _MANY and event.kind != "time":
+        code.map(R1, f.generator.events_map())
+        code.constant(R2, _AVAILABLE)
+        code.call(_RINGBUF_QUERY)
+        code.branch_constant("<", R0, f.generator.options.wakeup_bytes, going_on)
+    code.map_value(R1, f.generator.stop_map(), 0)
+    code.store_constant(R1, 0, 1, 8)
+    code.place(going_on)
 
 
 def emit_error(f: Function, event: ir.Event) -> None:

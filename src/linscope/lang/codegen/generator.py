@@ -44,12 +44,15 @@ class Options:
         helper_errors: bool = False,
         stacks: int = _STACKS,
         wakeup_bytes: int = 0,
+        replay: bool = False,
     ) -> None:
         """cpus: that per-CPU values are kept for (0: this machine's); helper_errors: failed reads are told too.
 
         ring_bytes: of the ring buffer, a power of two of pages; stacks: how many of one kind are told apart.
         wakeup_bytes: the reader is woken when so much waits (it must look by itself now and then); 0: as the kernel
         does, whenever the reader has read all.  Of what there is little (exit, a printed map) it is woken at once.
+        replay: for the user-space machine, on one CPU: STOP is set whenever the reader is to be woken, and a record
+        that comes while it is gives 1 and does nothing; the dispatching program is chosen by the attach cookie.
         """
         if not cpus:
             from linscope.bpf.kernel.maps import possible_cpus
@@ -60,6 +63,7 @@ class Options:
         self.helper_errors = helper_errors
         self.stacks = stacks
         self.wakeup_bytes = wakeup_bytes
+        self.replay = replay
 
 
 class Built:
@@ -87,7 +91,7 @@ class Generator:
         self.places: dict[object, int] = {}
         self.constants = bytearray()
         self.constant_places: dict[bytes, int] = {}
-        self.stops = any(event.kind == "exit" for event in unit.events)
+        self.stops = options.replay or any(event.kind == "exit" for event in unit.events)
         self.events: dict[ir.Event, int] = {event: number for number, event in enumerate(unit.events)}
         self.errors: dict[tuple[str, Span], ir.Event] = {}
 
@@ -207,7 +211,7 @@ class Generator:
             code.map_value(R2, self.stop_map(), 0)
             code.load(R2, R2, 0, 8)
             code.branch_constant("==", R2, 0, on)
-            code.constant(R0, 0)
+            code.constant(R0, int(self.options.replay))
             code.exit()
             code.place(on)
         callbacks = bool(main.code.callbacks)
@@ -220,7 +224,10 @@ class Generator:
             size = max(main.scratch_size, 8)
             place = self.add_map(name, Map(name, b.BPF_MAP_TYPE_ARRAY, 4, size, self.options.cpus))
             found = Label()
-            code.call(_SMP_PROCESSOR_ID)
+            if self.options.replay:
+                code.constant(R0, 0)
+            else:
+                code.call(_SMP_PROCESSOR_ID)
             code.store(R10, SAVED_SCRATCH, R0, 4)
             code.move(R2, R10)
             code.alu_constant("+", R2, SAVED_SCRATCH)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _ORIG_AX = 120  # of struct pt_regs, x86-64
-_PROBE_READ_KERNEL = 113
+_PROBE_READ_KERNEL, _ATTACH_COOKIE = 113, 174
 
 
 def statements(f: Function, nodes: Sequence[ir.Statement]) -> None:
@@ -67,7 +67,7 @@ def _return(f: Function, node: ir.Return) -> None:
     code = f.code
     if node.value is not None:
         scalar(f, node.value)
-    if node.value is None or f.main.is_typed:  # of those the kernel takes 0 only
+    if node.value is None or f.main.is_typed or f.generator.options.replay:  # of those the kernel takes 0 only
         code.constant(R0, 0)
     if f.is_main:
         code.exit()
@@ -82,7 +82,10 @@ def syscall_dispatch(f: Function, source: ir.Program) -> None:
     """Run the statements of the system call that was made; calls that are alike share them."""
     assert source.dispatch is not None
     code = f.code
-    if source.probes[0].target.startswith("sys_enter"):
+    if f.generator.options.replay:
+        code.move(R1, R6)
+        code.call(_ATTACH_COOKIE)
+    elif source.probes[0].target.startswith("sys_enter"):
         code.load(R0, R6, 8, 8)
     else:
         room = f.memory(8)
