@@ -27,24 +27,24 @@ def emit(f: Function, node: ir.Emit) -> None:
     event = node.event
     offsets, fixed = event_layout(event.values)
     room_needed = fixed + sum(_most(type) for type in event.values if is_variable(type))
-    variable = room_needed != fixed
-    record = f.memory(room_needed, scratch=variable)
+    record = f.memory(room_needed, scratch=room_needed != fixed)
     if fixed > HEADER_SIZE:
         _clear_gaps(f, record, event, offsets, fixed)
+    _header(f, record, event, fixed)
+    size: Temporary | None = None
     for value, type, offset in zip(node.values, event.values, offsets, strict=True):
         if not is_variable(type):
             memory.into(f, value, record.further(offset))
-    _header(f, record, event, fixed)
-    if not variable:
+            continue
+        if size is None:
+            f.code.constant(R0, fixed)
+            size = f.keep(R0, known=True)
+        mark = f.mark()
+        _append(f, value, record, size, record.further(offset))
+        f.release(mark)
+    if size is None:
         _output(f, record, event, None, fixed)
         return
-    f.code.constant(R0, fixed)
-    size = f.keep(R0, known=True)
-    for value, type, offset in zip(node.values, event.values, offsets, strict=True):
-        if is_variable(type):
-            mark = f.mark()
-            _append(f, value, record, size, record.further(offset))
-            f.release(mark)
     f.restore(size, R0)
     base, at = f.with_base(record, R1)
     f.code.store(base, at + 4, R0, 4)
