@@ -12,18 +12,23 @@ import mmap
 import os
 import struct
 import sys
-from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
-from typing import TypeAlias
 
 from linscope.binfmt import btf_types as bt
 from linscope.errors import FormatError
+
+TYPE_CHECKING = False  # typing itself costs a third of a bare start
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import TypeAlias
+
+    Data: TypeAlias = bytes | mmap.mmap
 
 VMLINUX = "/sys/kernel/btf/vmlinux"
 _MAGIC = 0xEB9F
 _HEADER = "HBBIIIII"  # struct btf_header
 _HEADER_SIZE = 24
+_MANY_WORDS = 300_000  # to count: more than it takes to read their file
 _MAX_CHAIN = 64  # typedefs and qualifiers of one type; the kernel allows 32 (MAX_RESOLVE_DEPTH)
 _MODIFIERS = {bt.KIND_TYPEDEF, bt.KIND_VOLATILE, bt.KIND_CONST, bt.KIND_RESTRICT, bt.KIND_TYPE_TAG}
 _KEYWORDS = {bt.KIND_VOLATILE: "volatile", bt.KIND_CONST: "const", bt.KIND_RESTRICT: "restrict"}
@@ -32,7 +37,6 @@ _FIXED = {bt.KIND_INT: 1, bt.KIND_ARRAY: 3, bt.KIND_VAR: 1, bt.KIND_DECL_TAG: 1}
 _EACH = {
     bt.KIND_STRUCT: 3, bt.KIND_UNION: 3, bt.KIND_ENUM: 2, bt.KIND_FUNC_PROTO: 2, bt.KIND_DATASEC: 3, bt.KIND_ENUM64: 3,
 }  # fmt: skip
-Data: TypeAlias = "bytes | mmap.mmap"
 
 
 class Btf:
@@ -67,7 +71,8 @@ class Btf:
             raise FormatError("BTF strings do not begin or end with NUL", where=where, offset=self._strings_at)
         self._words = self._read_words()
         self._first_string: int = base.string_size if base is not None else 0  # name offsets below are the base's
-        self._places: list[int] = []  # word at which each type begins, of those counted so far
+        self._places: Sequence[int] = []  # word at which each type begins, of those counted so far
+        self._kept = False  # whether the places have been looked for in their file, or need not be
         self._counted_to = 0  # word
         self._steps: dict[int, int] = {}  # info of a type -> words that it takes
 
@@ -106,12 +111,14 @@ class Btf:
 
     # -- where types begin
 
-    def _read_words(self) -> array[int]:
-        words: array[int] = array("I")
-        with memoryview(self._data) as view:
-            words.frombytes(view[self._types_at : self._types_end])
-        if self.little_endian != (sys.byteorder == "little"):
-            words.byteswap()
+    def _read_words(self) -> Sequence[int]:
+        types = memoryview(self._data)[self._types_at : self._types_end]
+        if self.little_endian == (sys.byteorder == "little"):
+            return types.cast("I")
+        from array import array
+
+        words = array("I", types.tobytes())
+        words.byteswap()
         return words
 
     def _fail(self, what: str, word: int) -> FormatError:
@@ -119,6 +126,10 @@ class Btf:
 
     def _count_to(self, word: int) -> None:
         """Count types until the one that begins at a word, or after it.  Raises FormatError at a damaged one."""
+        if word - self._counted_to > _MANY_WORDS and not self._kept and self.where == VMLINUX:
+            self._count_kept()
+        if word < self._counted_to:
+            return
         at, words, steps = self._counted_to, self._words, self._steps
         stop = min(word + 1, len(words))
         places: list[int] = []
@@ -135,8 +146,23 @@ class Btf:
                 raise self._fail("BTF type cut short", at) from None
         if at > len(words):
             raise self._fail("BTF type cut short", places[-1])
-        self._places += places
+        if places:
+            assert isinstance(self._places, list)  # of the file: it has all
+            self._places += places
         self._counted_to = at
+
+    def _count_kept(self) -> None:
+        """All places, from the file that keeps them; it is written when it is not there."""
+        from linscope.binfmt.btf_places import load, store
+
+        self._kept = True
+        types = memoryview(self._data)[self._types_at : self._types_end]
+        found = load(types)
+        if found is not None:
+            self._places, self._counted_to = found, len(self._words)
+            return
+        self._count_to(len(self._words))
+        store(types, self._places)
 
     def _step(self, at: int) -> int:
         """Words of the type at a word.  Raises FormatError when there is no such kind."""
@@ -149,13 +175,12 @@ class Btf:
     def _place(self, type_id: int) -> int:
         """The word at which a type of our own begins.  Raises FormatError when there is none of that id."""
         number = type_id - self.first_id
-        places = self._places
-        while number >= len(places):
+        while number >= len(self._places):
             if self._counted_to >= len(self._words):
                 raise FormatError(f"no BTF type {type_id}", where=self.where, offset=self._types_at)
             # three words are the least that a type has
-            self._count_to(self._counted_to + 3 * (number - len(places)))
-        return places[number]
+            self._count_to(self._counted_to + 3 * (number - len(self._places)))
+        return self._places[number]
 
     # -- names
 

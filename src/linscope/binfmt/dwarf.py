@@ -334,7 +334,7 @@ class Dwarf:
         self._sections: dict[str, bytes] = {}
         self._abbreviations: dict[
             tuple[int, int, int, int], dict[int, tuple[int, bool, list[tuple[int, int, int]], int]]
-        ] = {}  # noqa: E501
+        ] = {}
         self._units: dict[int, Unit] = {}
         self.info = self.section(".debug_info")
         self.strings = self.section(".debug_str")

@@ -114,6 +114,7 @@ class Definitions:
         return self._types[key]
 
     def kernel_type(self, tag: str | None, name: str) -> t.Type | None:
+        """A type of the kernel or its modules, whatever the script defines; see find_type."""
         from linscope.binfmt import btf_types as bt
 
         kinds: dict[str | None, tuple[int, ...]] = {
