@@ -84,8 +84,9 @@ def _lower_group(script: Script, group: Group) -> list[ir.Program]:
 def _definitions(program: sx.Program, options: Options, problems: Problems) -> Definitions:
     """The types and constants of the script and of the kernel; what is wrong goes to problems."""
     parts = [(definition.text, definition.span[0]) for definition in program.definitions]
+    make = Definitions if options.recorded is None else options.recorded.definitions
     try:
-        return Definitions(parts, include_dirs=list(options.include_dirs), includes=list(options.includes))
+        return make(parts, include_dirs=list(options.include_dirs), includes=list(options.includes))
     except SourceError as error:
         problems.errors += error.diagnostics
         return Definitions([])
@@ -122,7 +123,8 @@ def _expand(script: Script, node: sx.Probe) -> list[Probe]:
     missing: list[tuple[sx.AttachPoint, str, str]] = []
     for point in node.points:
         try:
-            found += expand(parse_attach_point(point.text), pid=script.options.pid or None)
+            parsed, recorded = parse_attach_point(point.text), script.options.recorded
+            found += expand(parsed, pid=script.options.pid or None) if recorded is None else recorded.expand(parsed)
         except SourceError as error:
             first = error.diagnostics[0]
             missing.append((point, first.what, first.hint))

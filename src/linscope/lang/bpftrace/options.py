@@ -5,6 +5,20 @@ from __future__ import annotations
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Protocol
+
+    from linscope.lang.definitions import Definitions
+    from linscope.lang.probe import Probe
+    from linscope.lang.probes.attach_points import AttachPoint
+
+    class Recorded(Protocol):
+        """What a recording gives to the compiler instead of the kernel; see probes/recorded.py."""
+
+        def definitions(
+            self, parts: Sequence[tuple[str, int]], *, include_dirs: Sequence[str] = (), includes: Sequence[str] = ()
+        ) -> Definitions: ...
+
+        def expand(self, point: AttachPoint) -> list[Probe]: ...
 
 
 class Options:
@@ -24,12 +38,14 @@ class Options:
         replay: bool = False,
         trampolines: bool = True,
         start_ns: int | None = None,
+        recorded: Recorded | None = None,
     ) -> None:
         """parameters: positional ones, with named ones (--name=value) among them; pid: only this process, 0 for all.
 
         trampolines: whether the kernel has what fentry and fexit need; else they become kprobes.
         child: pid of the command that is started (cpid); environment: BPFTRACE_* settings; mode: test or bench; replay:
         the programs run over a recording; start_ns: what elapsed counts from (CLOCK_MONOTONIC; None: now).
+        recorded: the events that there are instead of this kernel's.
         """
         self.parameters = [word for word in parameters if not word.startswith("--")]
         self.named = dict(_split(word) for word in parameters if word.startswith("--") and len(word) > 2)
@@ -44,6 +60,7 @@ class Options:
         self.replay = replay
         self.trampolines = trampolines
         self.start_ns = start_ns
+        self.recorded = recorded
 
 
 def _split(word: str) -> tuple[str, str | None]:

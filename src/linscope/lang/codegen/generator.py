@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 EVENTS, LOST, CONSTANTS, ZEROS, STOP = "events", "lost", "constants", "zeros", "stop"
 UNSTOPPED = ("begin", "end", "self", "iter")  # kinds of probes that run also when the script has ended
 _RING_BYTES = 1 << 22
+_SHARING = 3  # programs that may have taken a CPU from each other
 _STACKS = 1 << 14  # stacks of one kind that are told apart
 _REGISTER_PROBES = ("kprobe", "kretprobe", "uprobe", "uretprobe", "usdt")
 _CLOCKS = ("profile", "interval", "software", "hardware", "watchpoint")
@@ -198,6 +199,10 @@ class Generator:
         else:
             syscall_dispatch(main, source)
         main.code.constant(R0, 0)
+        if main.shares_cpu:
+            main.code.place(main.end)
+            if main.scratch_needed:
+                main.code.store_constant(R7, round_up(main.scratch_size, 8), 0, 8)
         main.code.exit()
         main.code.prepend(self._prologue(main, number, source.probes[0].kind))
         return link(self, main.code, source)
@@ -220,26 +225,67 @@ class Generator:
             code.store_constant(R10, RETURNING, 0, 8)
             code.store_constant(R10, RESULT, 0, 8)
         if main.scratch_needed:
-            name = f"scratch_{number}"
-            size = max(main.scratch_size, 8)
-            place = self.add_map(name, Map(name, b.BPF_MAP_TYPE_ARRAY, 4, size, self.options.cpus))
-            found = Label()
-            if self.options.replay:
-                code.constant(R0, 0)
-            else:
-                code.call(_SMP_PROCESSOR_ID)
-            code.store(R10, SAVED_SCRATCH, R0, 4)
+            self._find_scratch(code, main, f"scratch_{number}")
+            if callbacks:
+                code.store(R10, SAVED_SCRATCH, R7, 8)
+        return code
+
+    def _find_scratch(self, code: Assembler, main: Function, name: str) -> None:
+        """r7 = this CPU's scratch memory.
+
+        Of programs that share a CPU it ends with a word that is 1 while one has it; the next takes another, and when
+        all are taken it ends and is counted as an event that is lost.
+        """
+        shared = _SHARING if main.shares_cpu else 1
+        size = max(round_up(main.scratch_size, 8), 8)
+        room = size + 8 if main.shares_cpu else size
+        place = self.add_map(name, Map(name, b.BPF_MAP_TYPE_ARRAY, 4, room, self.options.cpus * shared))
+        found, none = Label(), Label()
+        if self.options.replay:
+            code.constant(R0, 0)
+        else:
+            code.call(_SMP_PROCESSOR_ID)
+        if shared > 1:
+            code.alu_constant("*", R0, shared)
+        code.store(R10, SAVED_SCRATCH, R0, 4)
+        for turn in range(shared):
+            if turn:
+                code.load(R0, R10, SAVED_SCRATCH, 4)
+                code.alu_constant("+", R0, 1)
+                code.store(R10, SAVED_SCRATCH, R0, 4)
             code.move(R2, R10)
             code.alu_constant("+", R2, SAVED_SCRATCH)
             code.map(R1, place)
             code.call(_LOOKUP)
-            code.branch_constant("!=", R0, 0, found)
-            code.exit()
-            code.place(found)
+            code.branch_constant("==", R0, 0, none)
             code.move(R7, R0)
-            if callbacks:
-                code.store(R10, SAVED_SCRATCH, R7, 8)
-        return code
+            if shared == 1:
+                code.jump(found)
+                break
+            code.constant(R1, 1)
+            code.exchange(R7, size, R1)
+            code.branch_constant("==", R1, 0, found)
+        if shared > 1:
+            count_lost(self, code, SAVED_SCRATCH)
+        code.place(none)
+        code.constant(R0, 0)
+        code.exit()
+        code.place(found)
+
+
+def count_lost(generator: Generator, code: Assembler, room: int) -> None:
+    """One more event is lost on this CPU.  room: eight bytes of the stack, by their distance from r10."""
+    written = Label()
+    code.store_constant(R10, room, 0, 4)
+    code.move(R2, R10)
+    code.alu_constant("+", R2, room)
+    code.map(R1, generator.lost_map())
+    code.call(_LOOKUP)
+    code.branch_constant("==", R0, 0, written)
+    code.load(R1, R0, 0, 8)
+    code.alu_constant("+", R1, 1)
+    code.store(R0, 0, R1, 8)
+    code.place(written)
 
 
 def enter_callback(function: Function, argument: int) -> None:

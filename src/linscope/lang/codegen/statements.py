@@ -70,7 +70,7 @@ def _return(f: Function, node: ir.Return) -> None:
     if node.value is None or f.main.is_typed or f.generator.options.replay:  # of those the kernel takes 0 only
         code.constant(R0, 0)
     if f.is_main:
-        code.exit()
+        f.exit()
         return
     code.store(R9, RESULT, R0, 8)
     code.constant(R0, 1)

@@ -173,6 +173,8 @@ def _compile_and_run(
         parameters=parameters, pid=pid, child=child.pid if child else 0, unsafe=arguments.unsafe,
         include_dirs=arguments.include_dir, includes=arguments.include, environment=os.environ, mode=mode,
     )  # fmt: skip
+    if arguments.replay:
+        return _replay(arguments, (text, where), options)
     unit = compile(text, where=where, options=options)
     if not arguments.no_warnings:
         for warning in unit.warnings:
@@ -187,16 +189,32 @@ def _compile_and_run(
     return _run(arguments, unit, options, pid, child)
 
 
+def _replay(arguments: Arguments, script: tuple[str, str], options: Options) -> int:
+    from linscope.session.script.replay.main import replay
+
+    fd = _open_output(arguments)
+    try:
+        return replay(arguments, script, options, fd)
+    finally:
+        if fd != 1:
+            os.close(fd)
+
+
+def _open_output(arguments: Arguments) -> int:
+    """Where the output goes.  Raises Refused."""
+    if not arguments.output:
+        return 1
+    try:
+        return os.open(arguments.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    except OSError as failed:
+        raise Refused(f"failed to open output file '{arguments.output}': {failed.strerror}") from None
+
+
 def _run(arguments: Arguments, unit: ir.Unit, options: Options, pid: int, child: Child | None) -> int:
     from linscope.lang.codegen import Options as CodeOptions
     from linscope.session.script.runner import Runner
 
-    fd = 1
-    if arguments.output:
-        try:
-            fd = os.open(arguments.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        except OSError as failed:
-            raise Refused(f"failed to open output file '{arguments.output}': {failed.strerror}") from None
+    fd = _open_output(arguments)
     output = Output(fd, arguments.buffering)
     runner = Runner(
         unit, output, json=arguments.form == "json", unsafe=arguments.unsafe, quiet=arguments.quiet,

@@ -1,0 +1,132 @@
+"""What a recording gives to a script: its events in windows, each in time order and none before the one before."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+TYPE_CHECKING = False  # typing itself costs a third of a bare start
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any, NamedTuple, Protocol
+
+    from linscope.session.script.resolver import Resolver
+else:
+    from collections import namedtuple
+
+NOT_RECORDED = "<not recorded>"
+NO_PID = 0xFFFFFFFF
+COMM_WIDTH = 16
+
+if TYPE_CHECKING:
+
+    class Window(NamedTuple):
+        """Some events, in time order; the columns have one length.  Valid until the next window is asked for."""
+
+        data: Any  # the buffer that ``at`` counts in
+        time_ns: NDArray[np.uint64]
+        cpu: NDArray[np.uint32]
+        pid: NDArray[np.uint32]  # the process (tgid)
+        tid: NDArray[np.uint32]
+        event: NDArray[np.uint16]  # place in Contents.events
+        at: NDArray[np.uint64]  # where the raw record begins, with its common fields
+        size: NDArray[np.uint32]  # bytes of it; 0 for an event without
+        comm: NDArray[np.bytes_]  # S16; empty when it was not asked for
+        mode: NDArray[np.uint16]  # PERF_RECORD_MISC_CPUMODE of samples
+        address: NDArray[np.uint64]  # where samples were taken
+        stacks: tuple[NDArray[np.uint32], NDArray[np.uint32], StackTable] | None  # of the kernel, of the user
+
+    class StackTable(NamedTuple):
+        """Stacks that windows name by number: see bpf.vm.Machine.set_stacks."""
+
+        offsets: NDArray[np.uint64]
+        addresses: NDArray[np.uint64]
+
+    class Wanted(NamedTuple):
+        """What a script asks of windows."""
+
+        events: Sequence[bool]  # of each of Contents.events, whether it runs a program
+        comm: bool = False
+        stacks: bool = False
+        samples: bool = False  # where samples were taken
+
+    class Contents(Protocol):
+        """A recording."""
+
+        where: str
+        events: list[str]  # names: "sched:sched_switch", "cpu-clock"
+        is_tracepoint: list[bool]  # of each of events
+        has_process: bool  # pid is known
+        kernel_stacks: bool  # are recorded with some event
+        user_stacks: bool
+        cpus: int
+        release: str  # of the kernel: uname -r; "" when it is not known
+        same_kernel: bool  # the running kernel is the one that was recorded
+        ahead_ns: int | None  # of wall time to the recording's clock; None: not recorded
+        start_ns: int | None  # when the recording began, on its clock; None: with its first event
+
+        def read_format(self, system: str, event: str) -> str | None: ...
+
+        def windows(self, wanted: Wanted) -> Iterator[Window]: ...
+
+        def resolver(self, settings: Any) -> Resolver: ...
+
+        def problems(self) -> list[str]: ...
+else:
+    Window = namedtuple("Window", "data time_ns cpu pid tid event at size comm mode address stacks")
+    StackTable = namedtuple("StackTable", "offsets addresses")
+    Wanted = namedtuple("Wanted", "events comm stacks samples", defaults=(False, False, False))
+
+
+class Names:
+    """Names of threads as time goes on."""
+
+    def __init__(self) -> None:
+        self._names = [NOT_RECORDED.encode().ljust(COMM_WIDTH, b"\0")]
+        self._numbers: dict[bytes, int] = {}
+        self._of = np.zeros(1 << 16, np.uint32)  # number of each thread's name; 0: not known
+
+    def name(self, tid: int, comm: bytes) -> None:
+        """The thread is called comm from now on."""
+        comm = comm[: COMM_WIDTH - 1]
+        number = self._numbers.get(comm)
+        if number is None:
+            number = self._numbers[comm] = len(self._names)
+            self._names.append(comm)
+        self._room(tid)
+        self._of[tid] = number
+
+    def fork(self, tid: int, parent: int) -> None:
+        """A new thread, with its parent's name."""
+        self._room(max(tid, parent))
+        self._of[tid] = self._of[parent]
+
+    def _room(self, tid: int) -> None:
+        if tid >= len(self._of):
+            larger = np.zeros(max(tid + 1, 2 * len(self._of)), np.uint32)
+            larger[: len(self._of)] = self._of
+            self._of = larger
+
+    def at(self, tid: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """Numbers of the names that threads have now."""
+        last = len(self._of) - 1
+        if len(tid) and int(tid.max()) > last:
+            return np.where(tid > last, np.uint32(0), self._of[np.minimum(tid, last)])
+        return self._of[tid]
+
+    def texts(self, numbers: NDArray[np.uint32], tid: NDArray[np.uint32], cpu: NDArray[np.uint32]) -> NDArray[np.bytes_]:
+        """The names by their numbers; that of an idle task is its CPU's."""
+        found: NDArray[np.bytes_] = np.array(self._names, f"S{COMM_WIDTH}")[numbers]
+        idle = np.flatnonzero(tid == 0)
+        if len(idle):
+            cpus = cpu[idle]
+            for one in np.unique(cpus).tolist():
+                found[idle[cpus == one]] = f"swapper/{one}".encode()
+        return found
+
+
+def ordered(time_ns: NDArray[np.uint64]) -> NDArray[np.int64] | None:
+    """The rows in time order, equal times as they come; None: they are so already."""
+    if len(time_ns) < 2 or bool((time_ns[1:] >= time_ns[:-1]).all()):
+        return None
+    return np.argsort(time_ns, kind="stable")

@@ -1,0 +1,66 @@
+"""What `linscope trace --replay FILE` does with its command line."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from linscope.errors import UsageError
+from linscope.session.script.output import Output, error
+
+if TYPE_CHECKING:
+    from linscope.lang.bpftrace.options import Options
+    from linscope.session.script.main import Arguments
+    from linscope.session.script.replay.contents import Contents
+
+
+def open_contents(path: str) -> Contents:
+    """A recording by what is in the file.  Raises UsageError: no recording that can be replayed; FormatError, OSError."""
+    from linscope.formats.perf_data.header import detect as is_perf_data
+    from linscope.formats.trace_dat.container import MAGIC
+
+    head = b""
+    if not os.path.isdir(path):
+        with open(path, "rb") as file:
+            head = file.read(16)
+    if os.path.isdir(path) or is_perf_data(head):
+        from linscope.session.script.replay.perf_contents import PerfContents
+
+        return PerfContents(path)
+    if head.startswith(MAGIC):
+        from linscope.session.script.replay.trace_contents import TraceContents
+
+        return TraceContents(path)
+    raise UsageError("no recording that a script can run over", where=path, next_step="perf.data and trace.dat are")
+
+
+def replay(arguments: Arguments, script: tuple[str, str], options: Options, fd: int) -> int:
+    """Run a script over the recording that the command line names; returns the exit code.
+
+    script: (text, name); fd: where the output goes.  Raises SourceError, UsageError, FormatError.
+    """
+    from linscope.session.script.replay.plan import compile_for
+    from linscope.session.script.replay.runner import Replay
+
+    try:
+        contents = open_contents(arguments.replay)
+    except OSError as failed:
+        raise UsageError(
+            "cannot read the recording", where=arguments.replay, why=os.strerror(failed.errno or 0)
+        ) from failed
+    text, where = script
+    plan = compile_for(contents, text, where, options)
+    if not arguments.no_warnings:
+        for warning in plan.unit.warnings:
+            error(warning.text(where))  # type: ignore[attr-defined]  # a Diagnostic
+    if arguments.list:
+        for program in plan.programs:
+            for probe in program.probes:
+                print(probe.name)
+        return 0
+    output = Output(fd, arguments.buffering)
+    run = Replay(
+        plan, contents, output, json=arguments.form == "json", unsafe=arguments.unsafe, quiet=arguments.quiet,
+        warnings=not arguments.no_warnings, helper_errors=arguments.helper_errors,
+    )  # fmt: skip
+    return 0 if arguments.dry_run else run.run()
