@@ -220,3 +220,41 @@ def test_programs_of_a_unit_share_their_maps() -> None:
     assert built.programs[0].maps == built.programs[1].maps == built.maps
     assert built.script_maps == [0] and built.place("events") is not None and built.place("stacks") is None
     assert {program.license for program in built.programs} == {"MIT"}
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_tasks_that_take_the_cpu_from_each_other_share_no_memory(jit: bool) -> None:
+    """Programs of user space's probes may be interrupted by themselves: each takes memory that nobody has."""
+    event = printf(t.String(100))
+    i = ir.Variable("$i", t.INT64)
+    body: list[ir.Statement] = [
+        ir.Set(i, number(0)),
+        ir.While(compare("<", get(i), number(3)), [
+            ir.Set(i, binary("+", get(i), number(1))),
+            ir.If(compare("==", word(0), number(9, t.UINT64)), [ir.Return(number(4))], []),
+        ]),
+        ir.If(compare("==", word(0), number(5, t.UINT64)), [ir.Return(number(1))], []),
+        ir.Emit(event, [text(b"x" * 50, 100)]),
+    ]  # fmt: skip
+    built = generate(unit(body, events=[event], kind="uprobe"), Options(cpus=CPUS))
+    check(built)
+    machine = Machine(built.programs[0], jit=jit, cpus=CPUS)
+    scratch = machine.maps["scratch_0"]
+    taken = (b"\1" + bytes(7)).rjust(scratch.value_size, b"\0")
+
+    def flags() -> list[int]:
+        return [value[-8] for _, value in scratch.items()]
+
+    for cpu in range(CPUS):
+        machine.row.cpu = cpu
+        for busy in range(4):
+            for context, result in ((0, 0), (5, 1), (9, 4)):
+                scratch.clear()
+                for at in range(busy):
+                    scratch.update((3 * cpu + at).to_bytes(4, "little"), taken)
+                before = flags()
+                assert machine.run(context.to_bytes(8, "little") + bytes(88)) == (result if busy < 3 else 0)
+                assert flags() == before
+                records = machine.maps["events"].drain()
+                assert len(records) == int(busy < 3 and not context)
+    assert sum(machine.maps["lost"].lookup(bytes(4)) or b"") == 3 * CPUS

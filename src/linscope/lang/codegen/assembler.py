@@ -115,6 +115,10 @@ class Assembler:
         operation = b.BPF_ADD | (b.BPF_FETCH if fetch else 0)
         self._add(Instruction(b.BPF_STX | b.BPF_ATOMIC | _SIZES[size], base, value, offset, operation))
 
+    def exchange(self, base: int, offset: int, value: int) -> None:
+        """*(u64 *)(base + offset) = register, which becomes what was there"""
+        self._add(Instruction(b.BPF_STX | b.BPF_ATOMIC | b.BPF_DW, base, value, offset, b.BPF_XCHG))
+
     def map(self, to: int, place: int) -> None:
         """to = a map, by its place among the program's maps"""
         self._add(*wide(to, place, b.BPF_PSEUDO_MAP_IDX))

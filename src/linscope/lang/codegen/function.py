@@ -10,7 +10,7 @@ The kernel allows 512 bytes of stack to all functions that are called by one ano
 from __future__ import annotations
 
 from linscope.errors import UsageError
-from linscope.lang.codegen.assembler import R7, R8, R9, R10, Assembler
+from linscope.lang.codegen.assembler import R7, R8, R9, R10, Assembler, Label
 from linscope.lang.types import round_up
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
@@ -94,6 +94,9 @@ class Function:
             self.scratch_used = 0
             self.scratch_size = 0
             self.scratch_needed = False
+            # a task may take the CPU from another in the midst of these: each has scratch memory of its own
+            self.shares_cpu = kind in ("uprobe", "uretprobe", "usdt")
+            self.end = Label()  # where scratch memory is given back
             self.variables: dict[ir.Variable, Place] = {}
         else:
             self.room = self.main.callback_room
@@ -181,6 +184,13 @@ class Function:
             self.address(place, register)
             return register, 0
         return self.base(place), place.offset
+
+    def exit(self) -> None:
+        """End the program, with r0."""
+        if self.main.shares_cpu:
+            self.code.jump(self.main.end)
+        else:
+            self.code.exit()
 
     def callback(self, word: str) -> Function:
         """A function that a helper calls back."""

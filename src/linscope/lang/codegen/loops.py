@@ -45,7 +45,10 @@ def _over(f: Function) -> None:
         code.load(R0, frame, RESULT, 8)
     else:
         code.constant(R0, 1)
-    code.exit()
+    if f.is_main:
+        f.exit()
+    else:
+        code.exit()
     code.place(on)
 
 
