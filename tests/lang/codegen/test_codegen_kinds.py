@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from codegen_units import CPUS, InMachine, Place, binary, check, compare, get, number, printf, text, unit
+from codegen_units import CPUS, InMachine, Place, binary, check, compare, get, number, printf, text, unit, word
 
 from linscope.abi import bpf as b
 from linscope.bpf.kernel.errors import TrampolineRefused, VerifierError
