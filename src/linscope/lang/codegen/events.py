@@ -25,6 +25,11 @@ _MANY = ("printf", "print", "errorf", "warnf", "cat", "join", "time", "helper_er
 def emit(f: Function, node: ir.Emit) -> None:
     """Tell user space some values."""
     event = node.event
+    if event.kind == "exit":
+        from linscope.lang.codegen.generator import EXITING
+
+        f.code.map_value(R1, f.generator.stop_map(), 0)
+        f.code.store_constant(R1, 0, EXITING, 8)
     offsets, fixed = event_layout(event.values)
     room_needed = fixed + sum(_most(type) for type in event.values if is_variable(type))
     record = f.memory(room_needed, scratch=room_needed != fixed)

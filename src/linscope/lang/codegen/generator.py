@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from linscope.lang.probe import Probe
 
 EVENTS, LOST, CONSTANTS, ZEROS, STOP = "events", "lost", "constants", "zeros", "stop"
+EXITING, ENDED = 1, 2  # what STOP holds when exit() was called, when the script has ended
 UNSTOPPED = ("begin", "end", "self", "iter")  # kinds of probes that run also when the script has ended
 _RING_BYTES = 1 << 22
 _SHARING = 3  # programs that may have taken a CPU from each other
@@ -122,7 +123,7 @@ class Generator:
         return place
 
     def stop_map(self) -> int:
-        """A u64 that is not zero once the script has ended."""
+        """A u64: EXITING, from which on clocks do nothing more, or ENDED, for all."""
         place = self.places.get(STOP)
         if place is None:
             place = self.add_map(STOP, Map(STOP, b.BPF_MAP_TYPE_ARRAY, 4, 8, 1))
@@ -215,7 +216,8 @@ class Generator:
             on = Label()
             code.map_value(R2, self.stop_map(), 0)
             code.load(R2, R2, 0, 8)
-            code.branch_constant("==", R2, 0, on)
+            at_once = kind in _CLOCKS or self.options.replay
+            code.branch_constant("<", R2, EXITING if at_once else ENDED, on)
             code.constant(R0, int(self.options.replay))
             code.exit()
             code.place(on)
