@@ -65,6 +65,15 @@ class Case(NamedTuple):
         )
 
     @property
+    def needs_lab(self) -> bool:
+        """Whether it needs what kernels in the cloud lack: kprobes, the function tracer, symbols of data, debugfs."""
+        text = self.first("PROG") + self.first("RUN")
+        listing = re.search(r"(^|\s)-l", self.first("RUN"))
+        return not listing and re.search(
+            r"\b(k|kr|kprobe|kretprobe|fentry|fexit|kfunc|kretfunc):|percpu_kaddr|debugf|/sys/kernel/debug", text
+        ) is not None
+
+    @property
     def is_plain(self) -> bool:
         """Whether it needs begin, end and interval probes only, and nothing of the host."""
         if any(word in self.words for word in ("AFTER", "BEFORE", "SETUP", "REQUIRES")):
@@ -133,13 +142,13 @@ def build_programs(folder: Path) -> None:
     """The traced programs, and what else the cases find by relative paths."""
     (folder / "testprogs").mkdir()
     for source in sorted((HERE / "programs").glob("*.c")):
-        command = ["gcc", "-g", "-O1", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls", str(source)]
+        command = ["gcc", "-g", "-O0", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls", str(source)]
         built = folder / "testprogs" / source.stem
         pie = ["-pie", "-fPIE"] if source.stem.endswith("-pie") else ["-no-pie"]
         subprocess.run([*command, *pie, "-o", str(built)], check=True)
     source = HERE / "programs" / "uprobe_test.c"
     subprocess.run(
-        ["gcc", "-g", "-O1", "-fno-omit-frame-pointer", "-pie", "-fPIE", str(source), "-o",
+        ["gcc", "-g", "-O0", "-fno-omit-frame-pointer", "-pie", "-fPIE", str(source), "-o",
          str(folder / "testprogs" / "uprobe_test-pie")], check=True,
     )  # fmt: skip
     (folder / "runtime").mkdir()

@@ -33,7 +33,8 @@ def list_probes(pattern: str = "", *, verbose: bool = False, pid: int | None = N
         if one.partition(" ")[0] in _TAGS:
             yield from lister.types(one)
         else:
-            yield from lister.point(parse_attach_point(one, pid=pid))
+            colon = one if ":" in one else f"{one}:*"  # a pattern of kinds: all of theirs
+            yield from lister.point(parse_attach_point(colon, pid=pid))
 
 
 def list_points(points: Iterable[AttachPoint], *, verbose: bool = False, pid: int | None = None) -> Iterator[str]:
@@ -230,7 +231,7 @@ def _demangled(name: str) -> str:
     from linscope.symbols.demangle import demangle
 
     head, _, symbol = name.rpartition(":")
-    plain = demangle(symbol)
+    plain = demangle(symbol, parameters=True)
     return f'{head}:"{plain}"' if plain != symbol else name
 
 
