@@ -14,10 +14,11 @@ from linscope.lang import types as t
 from linscope.lang.definitions import Definitions, Macro
 
 HEADERS = (
-    "sys/socket.h", "netinet/in.h", "netinet/tcp.h", "signal.h", "time.h", "stdio.h", "pthread.h", "netdb.h", "linux/bpf.h",
-    "linux/perf_event.h", "sys/stat.h", "linux/fs.h", "linux/tcp.h", "net/if.h", "poll.h", "dirent.h", "stdlib.h",
-    "elf.h", "linux/in6.h", "sys/resource.h", "sys/epoll.h", "fcntl.h", "linux/futex.h", "linux/sched.h", "arpa/inet.h",
-    "sys/ptrace.h", "sys/uio.h", "linux/if_ether.h", "linux/ip.h", "linux/ipv6.h", "linux/udp.h", "sys/mman.h",
+    "sys/socket.h", "netinet/in.h", "netinet/tcp.h", "signal.h", "time.h", "stdio.h", "pthread.h", "netdb.h",
+    "linux/bpf.h", "linux/perf_event.h", "sys/stat.h", "linux/fs.h", "linux/tcp.h", "net/if.h", "poll.h",
+    "dirent.h", "stdlib.h", "elf.h", "linux/in6.h", "sys/resource.h", "sys/epoll.h", "fcntl.h", "linux/futex.h",
+    "linux/sched.h", "arpa/inet.h", "sys/ptrace.h", "sys/uio.h", "linux/if_ether.h", "linux/ip.h", "linux/ipv6.h",
+    "linux/udp.h", "sys/mman.h",
 )  # fmt: skip
 needs_gcc = pytest.mark.skipif(not shutil.which("gcc"), reason="apt-get install gcc")
 

@@ -1,4 +1,4 @@
-"""Types of the running kernel beside pahole; functions, raw tracepoints and variables by BTF; the time that it takes."""
+"""Types of the running kernel beside pahole; functions, raw tracepoints and variables by BTF."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_every_type_converts(definitions: Definitions) -> None:
             assert isinstance(found, t.Struct)
             for field in found.fields:
                 assert field.offset + (0 if field.bit_size else field.type.size) <= max(found.size, 1), found.name
-                assert 0 <= field.bit_offset
+                assert field.bit_offset >= 0
                 assert field.bit_offset + field.bit_size <= 64
             count += 1
     assert count > 1000

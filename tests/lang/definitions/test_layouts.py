@@ -34,7 +34,8 @@ DEFINITIONS = {
     "union": "union s { char a; int b; long c[2]; char d[17]; };",
     "floats": "struct s { char a; float b; double c; char d; long double e; char f; };",
     "bits": "struct s { unsigned a:3, b:5; int c:7; unsigned d:17; long e; unsigned char f:2, g:6; short h; };",
-    "bits across": "struct s { char a; unsigned b:20; unsigned c:20; unsigned long d:40; unsigned long e:30; int f:1; };",
+    "bits across": "struct s { char a; unsigned b:20; unsigned c:20; unsigned long d:40; unsigned long e:30; "
+    "int f:1; };",
     "bits small": "struct s { unsigned short a:3; unsigned short b:14; unsigned char c:4; unsigned char d:5; int e; };",
     "bits behind char": "struct s { char a; int b:8; int c:16; char d; long e:9; long f:50; };",
     "bits zero": "struct s { unsigned a:3; unsigned :0; unsigned b:5; unsigned :7; unsigned c:2; char d; };",

@@ -303,8 +303,6 @@ def _timed(reader: _Reader) -> None:
 
 
 def _iter(reader: _Reader) -> None:
-    if any(has_wildcard(part) for part in reader.parts[1:]) and reader.parts[1:] != ["*"]:
-        raise reader.error("iter probe type does not support wildcards")
     reader.take(1, 2)
     reader.set(function=reader.parts[1], pin=reader.parts[2] if len(reader.parts) == 3 else "")
 
@@ -363,6 +361,9 @@ def _uprobe(reader: _Reader) -> None:
         path, _, source = parts[1].partition("@")
         reader.set(target=path, line=":".join([source, *parts[2:]]))
         return
+    behind = 3 if len(parts) > 3 and parts[2] in LANGUAGES else 2
+    if "" in parts[behind:-1]:  # A::b without quotes
+        parts[behind:] = [":".join(parts[behind:])]
     if reader.pid is not None and (len(parts) == 2 or (len(parts) == 3 and parts[1] in LANGUAGES)):
         parts.insert(1, f"/proc/{reader.pid}/exe")
     reader.take(2, 3)

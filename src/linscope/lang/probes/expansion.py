@@ -68,6 +68,8 @@ def _clock(point: AttachPoint, pid: int) -> list[Probe]:
 
 def _iterator(point: AttachPoint, pid: int) -> list[Probe]:
     name = point.function
+    if has_wildcard(name):  # only a listing takes them
+        raise probe_error(point.text, "iter probe type does not support wildcards")
     if name not in kernel.ITERATORS and not kernel.has_iterator(name):
         known = kernel.all_iterators()
         hint = near(name, known, "iter:") or f"there are {', '.join(known)}"

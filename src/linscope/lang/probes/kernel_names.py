@@ -50,6 +50,7 @@ def match_tracepoints(system: str, event: str) -> list[tuple[str, str]]:
             found += [(name, one) for one in filter_names(event, folders(f"{events}/{name}"))]
         elif has_tracepoint(name, event):
             found.append((name, event))
+    found.sort(key=":".join)  # as bpftrace has them: fib6:x before fib:x
     return [pair for pair in found if pair[0] != "ftrace"]  # formats of ftrace's own records, no tracepoints
 
 

@@ -86,7 +86,9 @@ class RecordedEvents:
         if point.kind == "tracepoint":
             return self._tracepoints(point)
         raise probe_error(
-            point.text, f"{point.kind} probes are not in a recording", "tracepoints, samples, interval, begin and end are"
+            point.text,
+            f"{point.kind} probes are not in a recording",
+            "tracepoints, samples, interval, begin and end are",
         )
 
     def _sampled(self, point: AttachPoint) -> list[Probe]:

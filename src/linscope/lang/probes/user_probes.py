@@ -180,30 +180,10 @@ def _demangled(point: AttachPoint, elf: ElfView, path: str, pid: int) -> list[Pr
     wanted = point.function
     places: dict[str, int] = {}
     for name, offset in iter_functions(elf):
-        if matches(wanted, name):
+        mangled = name.startswith(("_Z", "_R"))
+        if matches(wanted, name) or (mangled and matches(wanted, demangle(name, parameters="(" in wanted))):
             places.setdefault(name, offset)
-        elif name.startswith(("_Z", "_R")):
-            plain = demangle(name)
-            if matches(wanted, plain if "(" in wanted else without_parameters(plain)):
-                places.setdefault(name, offset)
     return [_probe(point, path, name, places[name], pid) for name in sorted(places)]
-
-
-def without_parameters(name: str) -> str:
-    """A demangled name up to the bracket of its parameters: the last outermost one.
-
-    >>> without_parameters("A::b(int)"), without_parameters("f(void (*)(int))"), without_parameters("x")
-    ('A::b', 'f', 'x')
-    """
-    end = name.rfind(")")
-    if end < 0:
-        return name
-    depth = 0
-    for at in range(end, -1, -1):
-        depth += (name[at] == ")") - (name[at] == "(")
-        if not depth:
-            return name[:at].rstrip()
-    return name
 
 
 def _at_line(point: AttachPoint, elf: ElfView, path: str, pid: int) -> list[Probe]:
