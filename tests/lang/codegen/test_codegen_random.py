@@ -198,6 +198,8 @@ def differences(seed: int, place: Place, *, checked: bool) -> list[str]:
         event = printf(one.type)
         maker.events.append(event)
         body.append(ir.Emit(event, [ir.Get(one.type, one)]))
+    if seed % 5 == 4:
+        body = [ir.If(maker.condition(2), body, [])]
     context = maker.random.randbytes(96)
     settings: dict[str, str | int] = {"on_stack_limit": (32, 8, 128)[seed // 3 % 3]}
     made = unit(body, maps=maker.maps, events=maker.events, settings=settings)

@@ -55,6 +55,7 @@ class Assembler:
     def prepend(self, before: Assembler) -> None:
         """Put other instructions in front."""
         shift = len(before.slots)
+        self.labelled += shift
         self.slots[:0] = before.slots
         self.spans = before.spans + [(slot + shift, span) for slot, span in self.spans]
         self.callbacks = before.callbacks + [(slot + shift, function) for slot, function in self.callbacks]

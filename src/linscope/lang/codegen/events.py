@@ -164,6 +164,8 @@ def _append_string(f: Function, value: ir.LoadString, record: Place, size: Tempo
     f.give_up(address)
     number, name = memory.READ_STRING[value.space]
     code.call(number)
+    memory.keep_failure(f, value)
+    memory.say_unrecorded(f, value.type.size, lambda: _destination(f, record, size))
     if f.generator.options.helper_errors:
         kept = f.keep(R0, known=True)
         scalars.told(f, name, value)
@@ -185,6 +187,7 @@ def _append_buffer(f: Function, value: ir.LoadBuffer, record: Place, size: Tempo
     f.restore(length, R2)
     f.restore(address, R3)
     code.call(memory.READ[value.space][0])
+    memory.keep_failure(f, value)
     scalars.told(f, memory.READ[value.space][1], value)
     f.restore(length, R0)
     f.give_up(length)

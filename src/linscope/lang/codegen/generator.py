@@ -19,6 +19,8 @@ from linscope.lang.unit import BUCKETED, bucket_count, bucket_offset
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from linscope.lang.bpftrace.syntax import Span
     from linscope.lang.probe import Probe
 
@@ -184,33 +186,58 @@ class Generator:
 
     def program(self, source: ir.Program, number: int) -> Program:
         """One program."""
-        from linscope.lang.codegen.memory import clear
-        from linscope.lang.codegen.statements import statements, syscall_dispatch
-
         known = Analysis(source)
         if known.depth > MOST_DEPTH:
             raise UsageError(f"{known.depth} loops inside of each other; the kernel allows {MOST_DEPTH}")
-        main = Function(self, source.name, depth=known.depth, kind=source.probes[0].kind)
+        main = self._write(source, number, known, early=True) or self._write(source, number, known, early=False)
+        assert main is not None
+        return link(self, main.code, source)
+
+    def _write(self, source: ir.Program, number: int, known: Analysis, *, early: bool) -> Function | None:
+        """The main function.  early: what decides whether anything is to be done comes before the search for scratch
+        memory; None: it needs that memory.
+        """
+        from linscope.lang.codegen.memory import clear
+        from linscope.lang.codegen.statements import Dispatch, decide, statements
+
+        kind = source.probes[0].kind
+        main = Function(self, source.name, depth=known.depth, kind=kind)
         main.declare(known.variables, known.changing)
+        head = main.code
+        self._begin(head, kind)
+        done = Label()
+        body: Sequence[ir.Statement] = source.body
+        dispatch = Dispatch(main, source) if source.dispatch is not None else None
+        if dispatch is not None:
+            dispatch.decide(done)
+        elif early:
+            body = decide(main, body, done)
+            if head.callbacks or any(R7 in (one.dst, one.src) for one in head.slots):
+                return None
+        main.code = Assembler(source.name)
         for variable in known.variables:
             if variable in known.unset:
                 clear(main, main.variables[variable], round_up(max(variable.type.size, 8), 8))
-        if source.dispatch is None:
-            statements(main, source.body)
+        if dispatch is None:
+            statements(main, body)
         else:
-            syscall_dispatch(main, source)
+            dispatch.bodies()
         main.code.constant(R0, 0)
         if main.shares_cpu:
             main.code.place(main.end)
             if main.scratch_needed:
                 main.code.store_constant(R7, round_up(main.scratch_size, 8), 0, 8)
         main.code.exit()
-        main.code.prepend(self._prologue(main, number, source.probes[0].kind))
-        return link(self, main.code, source)
+        main.code.prepend(self._prologue(main, number))
+        main.code.prepend(head)
+        if done.uses:
+            main.code.place(done)
+            main.code.constant(R0, 0)
+            main.code.exit()
+        return main
 
-    def _prologue(self, main: Function, number: int, kind: str) -> Assembler:
-        """End when the script has ended; keep the context, and find this CPU's scratch memory."""
-        code = Assembler("")
+    def _begin(self, code: Assembler, kind: str) -> None:
+        """Keep the context; end when the script has ended."""
         code.move(R6, R1)
         if self.stops and kind not in UNSTOPPED:
             on = Label()
@@ -221,6 +248,10 @@ class Generator:
             code.constant(R0, int(self.options.replay))
             code.exit()
             code.place(on)
+
+    def _prologue(self, main: Function, number: int) -> Assembler:
+        """Keep what callbacks need, and find this CPU's scratch memory."""
+        code = Assembler("")
         callbacks = bool(main.code.callbacks)
         if callbacks:
             code.store(R10, SAVED_CONTEXT, R6, 8)

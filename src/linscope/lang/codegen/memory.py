@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-_PROBE_READ_KERNEL = 113
+_PROBE_READ_KERNEL, _PROBE_READ_KERNEL_STRING = 113, 115
+NOT_RECORDED = b"<not recorded>\0"  # what a string reads as that a recording does not have
 _UNROLLED = 256  # bytes that are copied, cleared or compared word by word
 _CHUNK = 64  # bytes that are compared in a round of a loop
 READ = {t.KERNEL: (113, "probe_read_kernel"), t.USER: (112, "probe_read_user"), t.ANY: (4, "probe_read")}
@@ -152,6 +153,34 @@ def _from_context(f: Function, node: ir.FromContext, to: Place) -> None:
         f.code.store(base, offset + at, R0, step)
 
 
+def keep_failure(f: Function, node: ir.Load | ir.LoadString | ir.LoadBuffer) -> None:
+    """Keep whether r0, the result of a read, tells a failure, where somebody asks; r0 stays."""
+    if node.failed is None:
+        return
+    code = f.code
+    place = f.variable(node.failed)
+    code.move(R1, R0)
+    code.alu_constant(">>", R1, 63)
+    code.store(f.base(place), place.offset, R1, node.failed.type.size)
+
+
+def say_unrecorded(f: Function, size: int, address: Callable[[], object]) -> None:
+    """In a replay, after the failed read of a string: what it reads as.  address: leaves in r1 where it goes.
+
+    r0, the helper's result, becomes that of a read of this text.
+    """
+    if not f.generator.options.replay:
+        return
+    code = f.code
+    fine = Label()
+    code.branch_constant("s>=", R0, 0, fine)
+    address()
+    code.constant(R2, min(size, len(NOT_RECORDED)))
+    f.address(Place(CONSTANT, f.generator.constant(NOT_RECORDED)), R3)
+    code.call(_PROBE_READ_KERNEL_STRING)
+    code.place(fine)
+
+
 def _load(f: Function, node: ir.Load, to: Place) -> None:
     scalars.scalar(f, node.address)
     number, name = READ[node.space]
@@ -159,7 +188,10 @@ def _load(f: Function, node: ir.Load, to: Place) -> None:
     f.address(to, R1)
     f.code.constant(R2, node.type.size)
     f.code.call(number)
+    keep_failure(f, node)
     scalars.told(f, name, node)
+    if isinstance(node.type, t.String):
+        say_unrecorded(f, node.type.size, lambda: f.address(to, R1))
 
 
 def _load_string(f: Function, node: ir.LoadString, to: Place) -> None:
@@ -185,7 +217,9 @@ def _load_string(f: Function, node: ir.LoadString, to: Place) -> None:
     f.restore(address, R3)
     f.give_up(address)
     code.call(number)
+    keep_failure(f, node)
     scalars.told(f, name, node)
+    say_unrecorded(f, size, lambda: f.address(to, R1))
 
 
 def clamp(f: Function, register: int, most: int) -> None:
@@ -215,6 +249,7 @@ def _load_buffer(f: Function, node: ir.LoadBuffer, to: Place) -> None:
     f.restore(address, R3)
     number, name = READ[node.space]
     code.call(number)
+    keep_failure(f, node)
     f.give_up(length)
     f.give_up(address)
     scalars.told(f, name, node)

@@ -145,6 +145,7 @@ def _load(f: Function, node: ir.Load) -> None:
     f.address(room, R1)
     code.constant(R2, node.type.size)
     code.call(number)
+    memory.keep_failure(f, node)
     told(f, name, node)
     load(f, R0, f.base(room), room.offset, node.type)
     f.release(mark)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from linscope.lang import ir
 from linscope.lang.codegen import events, loops, maps
 from linscope.lang.codegen.aggregates import aggregate
+from linscope.lang.codegen.analysis import Analysis
 from linscope.lang.codegen.assembler import R0, R1, R2, R3, R6, R9, Label
-from linscope.lang.codegen.function import RESULT, RETURNING, Function
+from linscope.lang.codegen.function import RESULT, RETURNING, Function, Temporary
 from linscope.lang.codegen.memory import clear, into
 from linscope.lang.codegen.scalars import branch, scalar
 
@@ -78,39 +79,85 @@ def _return(f: Function, node: ir.Return) -> None:
     code.exit()
 
 
-def syscall_dispatch(f: Function, source: ir.Program) -> None:
+def decide(f: Function, body: Sequence[ir.Statement], done: Label) -> Sequence[ir.Statement]:
+    """Look at the condition that a whole program depends on; gives what is to be done when it holds."""
+    if len(body) != 1 or not isinstance(body[0], ir.If) or body[0].no:
+        return body
+    condition = body[0].condition
+    if Analysis(ir.Program("", [], [ir.Evaluate(condition)])).variables:
+        return body
+    mark = f.mark()
+    branch(f, condition, done)
+    f.release(mark)
+    return body[0].yes
+
+
+class Dispatch:
     """Run the statements of the system call that was made; calls that are alike share them."""
-    assert source.dispatch is not None
-    code = f.code
-    if f.generator.options.replay:
-        code.move(R1, R6)
-        code.call(_ATTACH_COOKIE)
-    elif source.probes[0].target.startswith("sys_enter"):
-        code.load(R0, R6, 8, 8)
-    else:
-        room = f.memory(8)
-        f.address(room, R1)
-        code.constant(R2, 8)
-        code.load(R3, R6, 0, 8)
-        code.alu_constant("+", R3, _ORIG_AX)
-        code.call(_PROBE_READ_KERNEL)
-        code.load(R0, f.base(room), room.offset, 8)
-    bodies: dict[int, tuple[Label, Sequence[ir.Statement]]] = {}
-    ranges: list[tuple[int, int, Label]] = []  # (first, behind the last, where they go)
-    for number in sorted(source.dispatch):
-        inner = source.dispatch[number]
-        label = bodies.setdefault(id(inner), (Label(), inner))[0]
-        if ranges and ranges[-1][1] == number and ranges[-1][2] is label:
-            ranges[-1] = (ranges[-1][0], number + 1, label)
+
+    def __init__(self, f: Function, source: ir.Program) -> None:
+        assert source.dispatch is not None
+        self.f = f
+        self.source = source
+        self.number: Temporary | None = None
+        self.labels: dict[int, tuple[Label, Sequence[ir.Statement]]] = {}
+        self.ranges: list[tuple[int, int, Label]] = []  # (first, behind the last, where they go)
+        for number in sorted(source.dispatch):
+            inner = source.dispatch[number]
+            _add_range(self.ranges, number, self.labels.setdefault(id(inner), (Label(), inner))[0])
+
+    def decide(self, done: Label) -> None:
+        """Jump when nothing is to be done for this system call."""
+        self._load()
+        if len(self.labels) > 1:
+            self.number = self.f.keep(R0)
+        any_of_them = Label()
+        ranges: list[tuple[int, int, Label]] = []
+        for first, last, _ in self.ranges:
+            for number in range(first, last):
+                _add_range(ranges, number, any_of_them)
+        _search(self.f, ranges, done)
+        self.f.code.place(any_of_them)
+
+    def bodies(self) -> None:
+        """Jump to the statements of this system call, and these."""
+        code = self.f.code
+        done = Label()
+        if self.number is not None:
+            self.f.restore(self.number, R0)
+            self.f.give_up(self.number)
+        if len(self.labels) > 1:
+            _search(self.f, self.ranges, done)
+        for label, body in self.labels.values():
+            code.place(label)
+            statements(self.f, body)
+            code.jump(done)
+        code.place(done)
+
+    def _load(self) -> None:
+        """r0 = the number of the system call"""
+        f, source = self.f, self.source
+        code = f.code
+        if f.generator.options.replay:
+            code.move(R1, R6)
+            code.call(_ATTACH_COOKIE)
+        elif source.probes[0].target.startswith("sys_enter"):
+            code.load(R0, R6, 8, 8)
         else:
-            ranges.append((number, number + 1, label))
-    done = Label()
-    _search(f, ranges, done)
-    for label, body in bodies.values():
-        code.place(label)
-        statements(f, body)
-        code.jump(done)
-    code.place(done)
+            room = f.memory(8)
+            f.address(room, R1)
+            code.constant(R2, 8)
+            code.load(R3, R6, 0, 8)
+            code.alu_constant("+", R3, _ORIG_AX)
+            code.call(_PROBE_READ_KERNEL)
+            code.load(R0, f.base(room), room.offset, 8)
+
+
+def _add_range(ranges: list[tuple[int, int, Label]], number: int, label: Label) -> None:
+    if ranges and ranges[-1][1] == number and ranges[-1][2] is label:
+        ranges[-1] = (ranges[-1][0], number + 1, label)
+    else:
+        ranges.append((number, number + 1, label))
 
 
 def _search(f: Function, ranges: list[tuple[int, int, Label]], done: Label) -> None:
