@@ -25,7 +25,7 @@ AT_SIBLING, AT_NAME, AT_BYTE_SIZE, AT_BIT_OFFSET, AT_BIT_SIZE = 0x01, 0x03, 0x0B
 AT_STMT_LIST, AT_LOW_PC, AT_HIGH_PC, AT_COMP_DIR, AT_CONST_VALUE = 0x10, 0x11, 0x12, 0x1B, 0x1C
 AT_UPPER_BOUND, AT_ABSTRACT_ORIGIN, AT_COUNT, AT_MEMBER_LOCATION = 0x2F, 0x31, 0x37, 0x38
 AT_DECLARATION, AT_ENCODING, AT_EXTERNAL, AT_SPECIFICATION, AT_TYPE = 0x3C, 0x3E, 0x3F, 0x47, 0x49
-AT_RANGES, AT_DATA_BIT_OFFSET, AT_LINKAGE_NAME = 0x55, 0x6B, 0x6E
+AT_RANGES, AT_SIGNATURE, AT_DATA_BIT_OFFSET, AT_LINKAGE_NAME = 0x55, 0x69, 0x6B, 0x6E
 _AT_STR_OFFSETS_BASE, _AT_ADDR_BASE, _AT_RNGLISTS_BASE = 0x72, 0x73, 0x74
 # DW_ATE_*
 BOOLEAN, COMPLEX, FLOAT, SIGNED, SIGNED_CHAR, UNSIGNED, UNSIGNED_CHAR = 2, 3, 4, 5, 6, 7, 8
@@ -40,7 +40,7 @@ _SIZES = {
     0x29: 1, 0x2A: 2, 0x2B: 3, 0x2C: 4,
 }  # fmt: skip
 _OFFSETS = (0x0E, 0x17, 0x1D, 0x1F, 0x1F20, 0x1F21)  # forms of the size of an offset: strp, sec_offset, line_strp ...
-_ADDRESS, _REF_ADDR = 0x01, 0x10
+_ADDRESS, _REF_ADDR, _REF_SIGNATURE = 0x01, 0x10, 0x20
 
 
 class Die:
@@ -86,6 +86,8 @@ class Die:
         form = self.forms[attribute]
         if form == _REF_ADDR:
             return self.unit.dwarf.die(value)
+        if form == _REF_SIGNATURE:
+            return self.unit.dwarf.type_of_signature(value)
         return self.unit.die(self.unit.offset + value) if 0x11 <= form <= 0x15 else None
 
     @property
@@ -111,15 +113,18 @@ class Unit:
         data = dwarf.info
         length, at, self.offset_size = dwarf.initial_length(data, offset)
         self.end = at + length
-        if self.end > len(data) or length < 7:
+        if self.end > len(data) or length < 12:
             raise dwarf.damaged("a unit beyond the end of .debug_info", offset)
         self.version = dwarf.number(data, at, 2)
         at += 2
-        self.kind = 1
+        self.kind, self.signature, self.type_offset = 1, 0, 0
         if self.version >= 5:
             self.kind, self.address_size = data[at], data[at + 1]
             abbreviations = dwarf.number(data, at + 2, self.offset_size)
             at += 2 + self.offset_size
+            if self.kind in (_TYPE, _SPLIT_TYPE):
+                self.signature = dwarf.number(data, at, 8)
+                self.type_offset = dwarf.number(data, at + 8, self.offset_size)
             at += {_SKELETON: 8, _SPLIT_COMPILE: 8, _TYPE: 8 + self.offset_size, _SPLIT_TYPE: 8 + self.offset_size}.get(
                 self.kind, 0
             )
@@ -146,9 +151,15 @@ class Unit:
 
     def die(self, offset: int) -> Die:
         """The entry at an offset in .debug_info.  Raises FormatError."""
-        data = self.dwarf.info
         if not self.first <= offset < self.end:
             raise self.dwarf.damaged("a reference out of its unit", offset)
+        try:
+            return self._read(offset)
+        except (IndexError, ValueError, RecursionError):
+            raise self.dwarf.damaged("an entry that cannot be", offset) from None
+
+    def _read(self, offset: int) -> Die:
+        data = self.dwarf.info
         code, at = uleb(data, offset)
         found = self.abbreviations.get(code)
         if found is None:
@@ -180,6 +191,12 @@ class Unit:
 
     def _skip(self, at: int) -> int:
         """Offset behind the end of the children that begin at an offset."""
+        try:
+            return self._skipped(at)
+        except (IndexError, ValueError, RecursionError):
+            raise self.dwarf.damaged("entries that cannot be", at) from None
+
+    def _skipped(self, at: int) -> int:
         data, abbreviations = self.dwarf.info, self.abbreviations
         depth = 1
         while at < self.end:
@@ -421,6 +438,13 @@ class Dwarf:
         """The entry at an offset in .debug_info, of whatever unit it is."""
         return next((unit.die(offset) for unit in self.units() if unit.first <= offset < unit.end), None)
 
+    def type_of_signature(self, signature: int) -> Die | None:
+        """The type that has a unit of its own (-fdebug-types-section); None: it is not in the file."""
+        for unit in self.units():
+            if unit.signature == signature and unit.type_offset:
+                return unit.die(unit.offset + unit.type_offset)
+        return None
+
     def _by_table(self, address: int) -> Unit | None:
         """The unit of an address by .debug_aranges.  Source: DWARF 5, 6.1.2."""
         data, at = self.section(".debug_aranges"), 0
@@ -428,7 +452,7 @@ class Dwarf:
             length, body, offset_size = self.initial_length(data, at)
             end = min(body + length, len(data))
             unit = self.number(data, body + 2, offset_size)
-            size = data[body + 2 + offset_size]
+            size = self.number(data, body + 2 + offset_size, 1)
             first = body + 4 + offset_size
             first += -(first - at) % (2 * size or 1)
             for place in range(first, end - 2 * size + 1, 2 * size or 1):

@@ -184,10 +184,13 @@ def find_line(elf: ElfView, file: str, line: int, column: int = 0) -> list[int]:
     dwarf = Dwarf(elf)
     found: dict[int, list[int]] = {}  # line -> addresses
     for unit in dwarf.units():
-        for row in _rows_of(dwarf, unit, file):
-            near = line <= row.line <= line + _TAIL
-            if near and row.is_statement and (not column or row.column == column):
-                found.setdefault(row.line, []).append(row.address)
+        try:
+            for row in _rows_of(dwarf, unit, file):
+                near = line <= row.line <= line + _TAIL
+                if near and row.is_statement and (not column or row.column == column):
+                    found.setdefault(row.line, []).append(row.address)
+        except (IndexError, ValueError, ZeroDivisionError):
+            raise dwarf.damaged("a line table that cannot be", unit.offset) from None
     if not found or (column and line not in found):
         return []
     return _first_in_functions(elf, found[min(found)])

@@ -33,6 +33,8 @@ class UserTypes:
         return known
 
     def _convert(self, die: Die, depth: int) -> t.Type:
+        if dw.AT_SIGNATURE in die.attributes:  # declared here, defined in a unit of its own
+            die = die.reference(dw.AT_SIGNATURE) or die
         tag, size = die.tag, die.number(dw.AT_BYTE_SIZE)
         if tag == dw.BASE:
             return _base(die, size)
