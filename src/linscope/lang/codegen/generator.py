@@ -95,7 +95,7 @@ class Generator:
         self.places: dict[object, int] = {}
         self.constants = bytearray()
         self.constant_places: dict[bytes, int] = {}
-        self.stops = options.replay or any(event.kind == "exit" for event in unit.events)
+        self.stops = any(program.probes[0].kind not in UNSTOPPED for program in unit.programs)
         self.events: dict[ir.Event, int] = {event: number for number, event in enumerate(unit.events)}
         self.errors: dict[tuple[str, Span], ir.Event] = {}
 
