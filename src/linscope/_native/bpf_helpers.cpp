@@ -209,12 +209,20 @@ HELPER(get_prandom_u32) { // SplitMix64
 
 // Memory at an address of the recorded system or of this machine; nullptr when nobody knows it.
 const uint8_t *known(Vm *vm, uint64_t address, uint64_t size) {
-    for (uint64_t i = 0; i < vm->memory_count; i++) {
-        const Memory &m = vm->memory[i];
-        if (address >= m.address && size <= m.size && address - m.address <= m.size - size) {
-            return pointer<const uint8_t>(m.bytes + (address - m.address));
+    auto find = [&](uint64_t first, uint64_t count) -> const uint8_t * {
+        for (uint64_t i = first; i < first + count; i++) {
+            const Memory &m = vm->memory[i];
+            if (address >= m.address && size <= m.size && address - m.address <= m.size - size) {
+                return pointer<const uint8_t>(m.bytes + (address - m.address));
+            }
         }
+        return nullptr;
+    };
+    uint64_t own = vm->row->memory, first = own >> 32, count = own & 0xFFFFFFFF;
+    if (count && first + count <= vm->memory_total) {
+        if (const uint8_t *found = find(first, count)) return found;
     }
+    if (const uint8_t *found = find(0, vm->memory_count)) return found;
     return reachable(vm, address, size, false, nullptr) ? pointer<const uint8_t>(address) : nullptr;
 }
 

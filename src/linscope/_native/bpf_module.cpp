@@ -23,7 +23,7 @@ void make(Map *self, uint64_t type, uint64_t key, uint64_t value, uint64_t entri
           bool writable) {
     bool ring = type == 27 || type == 4, keyless = type == 22 || type == 23 || type == 30 || ring;
     check(type > 0 && type < 64 && (entries > 0 && entries <= 1ull << 31), "the number of entries");
-    check(keyless || (key > 0 && key <= 512), "the size of the key");
+    check(keyless || (key > 0 && key <= 1 << 16), "the size of the key");
     check(ring || (value > 0 && value <= 1 << 26), "the size of the value");
     check(type != 11 || (key >= 5 && key <= 260), "the size of an LPM key: 5 to 260 bytes");
     check(type != 7 || value % 8 == 0, "the value of a stack map has 8 bytes a frame");

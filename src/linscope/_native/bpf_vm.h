@@ -18,7 +18,7 @@ struct ContextRow { // what the recording knows about one record
     uint32_t cpu, kernel_stack, user_stack, spare; // stacks: rows of the stack table
     uint64_t cookie, ip, task, cgroup;
     char comm[16];
-    uint64_t reserved;
+    uint64_t memory; // first << 32 | count: entries of Vm.memory that are known for this record only
 };
 static_assert(sizeof(ContextRow) == 96);
 
@@ -64,6 +64,7 @@ struct Vm {
     uint64_t end, resume, packet_follows, least_size; // end of records at a stride; where machine code goes on after a fault
     uint64_t (*check)(Vm *, uint64_t, uint64_t);
     void (*end_fault)(Vm *);
+    uint64_t memory_total; // entries of the table, with those of single records
     Region reservations[kReservations];
     uint64_t helpers[kHelpers];
     Site sites[2 * kSites]; // reading, then writing

@@ -103,11 +103,12 @@ class FromContext(Expression):
 class Load(Expression):
     """type.size bytes at an address, by a probe_read helper; a fault gives zeros and a helper_error event.
 
-    space: KERNEL, USER, ANY (decided from the address).
+    space: KERNEL, USER, ANY (decided from the address).  failed: is set to 1 by a fault, else to 0 (as of its kin).
     """
 
     address: Expression
     space: str
+    failed: Variable | None = None
 
 
 class LoadString(Expression):
@@ -116,6 +117,7 @@ class LoadString(Expression):
     address: Expression
     space: str
     limit: Expression | None = None
+    failed: Variable | None = None
 
 
 class LoadBuffer(Expression):
@@ -124,6 +126,7 @@ class LoadBuffer(Expression):
     address: Expression
     space: str
     length: Expression
+    failed: Variable | None = None
 
 
 class Unary(Expression):

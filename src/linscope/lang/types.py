@@ -367,6 +367,51 @@ class Mac(Type):
     _size = 6
 
 
+# -- values over recordings, which may not have them
+
+
+class Recorded(Type):
+    """A value of ``inner``, then, at the next multiple of 8, a u64 that is not 0 where it was not recorded.
+
+    Of a tuple its bits tell the elements that were not, the first in the lowest.
+    """
+
+    _scalar = False
+    inner: Type
+
+    @property
+    def mask_offset(self) -> int:
+        """Where the u64 lies."""
+        return round_up(self.inner.size, 8)
+
+    @property
+    def size(self) -> int:
+        """Bytes of both."""
+        return self.mask_offset + 8
+
+    @property
+    def align(self) -> int:
+        """That of the u64."""
+        return 8
+
+
+class Unrecorded(Type):
+    """A value of ``inner`` that is not known: its bytes, in the place of one, tell nothing."""
+
+    _scalar = False
+    inner: Type
+
+    @property
+    def size(self) -> int:
+        """Bytes in its place."""
+        return self.inner.size
+
+    @property
+    def align(self) -> int:
+        """That of the value."""
+        return self.inner.align
+
+
 # -- values of maps that add up, one value for each CPU
 
 

@@ -192,3 +192,9 @@ class Core:
         self.memory = ranges
         table = self._memory = (KnownMemory * max(len(ranges), 1))(*ranges)
         self.state.memory, self.state.memory_count = ctypes.addressof(table), len(ranges)
+        self.state.memory_total = len(ranges)
+
+    def set_row_memory(self, address: int, count: int) -> None:
+        """A table of KnownMemory whose entries are known to the records only that name them."""
+        self.memory = []
+        self.state.memory, self.state.memory_count, self.state.memory_total = address, 0, count

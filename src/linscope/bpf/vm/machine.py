@@ -196,6 +196,20 @@ class Machine:
             pin.close()
         self._memory = tuple(pin for _, pin in known)
 
+    def set_row_memory(self, table: Buffer) -> None:
+        """Memory that single records know: entries of three u64 each (address, size, where the bytes are in this
+        process); a row's ``memory`` names a range of them.  What was known to all is forgotten.
+
+        The caller answers for the bytes: they must stay while the machine runs.  Raises MachineError: no whole entries.
+        """
+        pin = Pinned(table)
+        if pin.size % ctypes.sizeof(KnownMemory):
+            raise MachineError(f"a table of {pin.size} bytes, which are no whole entries")
+        for old in self._memory:
+            old.close()
+        self._memory = (pin,)
+        self._core.set_row_memory(pin.address, pin.size // ctypes.sizeof(KnownMemory))
+
     def set_regions(self, ranges: Iterable[tuple[int, int, bool]]) -> None:
         """More memory of this process that programs may touch: (address, size in bytes, writable).
 

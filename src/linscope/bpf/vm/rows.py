@@ -19,7 +19,7 @@ def make_rows(count: int, **columns: ArrayLike) -> NDArray[np.void]:
     """One row for each of count records; a column is an array of that length or one value for all.
 
     Columns: time_ns, pid (the process, tgid in the kernel), tid, uid, gid, cpu, comm (bytes, up to 16), kernel_stack
-    and user_stack (rows of the stack table; none when left out), cookie, ip, task, cgroup.  Raises MachineError: no
+    and user_stack (rows of the stack table; none when left out), cookie, ip, task, cgroup, memory.  Raises MachineError: no
     such column; ValueError: a column of another length.
     """
     import numpy as np
@@ -30,7 +30,7 @@ def make_rows(count: int, **columns: ArrayLike) -> NDArray[np.void]:
         if name in _PAIRS:
             target, shift = _PAIRS[name]
             rows[target] |= np.asarray(column).astype("u4").astype("u8") << np.uint64(shift)
-        elif name in dict(ROW_FIELDS) and name not in ("spare", "reserved"):
+        elif name in dict(ROW_FIELDS) and name not in ("spare",):
             rows[name] = column
         else:
             raise MachineError(f"rows have no column {name!r}")

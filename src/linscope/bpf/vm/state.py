@@ -67,7 +67,7 @@ class ContextRow(ctypes.Structure):
         ("task", U64),
         ("cgroup", U64),
         ("comm", ctypes.c_char * 16),
-        ("reserved", U64),
+        ("memory", U64),  # first << 32 | count: ranges of Machine.set_memory(rows=...) that are known for it only
     ]
 
 
@@ -83,7 +83,7 @@ _WORDS = (
     "nonzero fault_count fault_log fault_log_size row row_stride stack_offsets stack_addresses stack_count "
     "boot_offset_ns maps map_count functions function_count programs program_count trampoline random tail_calls "
     "reserved_count memory memory_count probe_faults regions region_count records_writable end resume packet_follows "
-    "least_size check end_fault"
+    "least_size check end_fault memory_total"
 ).split()
 
 

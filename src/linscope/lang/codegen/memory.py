@@ -164,6 +164,11 @@ def keep_failure(f: Function, node: ir.Load | ir.LoadString | ir.LoadBuffer) -> 
     code.store(f.base(place), place.offset, R1, node.failed.type.size)
 
 
+def unrecorded_text(f: Function) -> Place:
+    """Where NOT_RECORDED lies."""
+    return Place(CONSTANT, f.generator.constant(NOT_RECORDED))
+
+
 def say_unrecorded(f: Function, size: int, address: Callable[[], object]) -> None:
     """In a replay, after the failed read of a string: what it reads as.  address: leaves in r1 where it goes.
 
@@ -176,7 +181,7 @@ def say_unrecorded(f: Function, size: int, address: Callable[[], object]) -> Non
     code.branch_constant("s>=", R0, 0, fine)
     address()
     code.constant(R2, min(size, len(NOT_RECORDED)))
-    f.address(Place(CONSTANT, f.generator.constant(NOT_RECORDED)), R3)
+    f.address(unrecorded_text(f), R3)
     code.call(_PROBE_READ_KERNEL_STRING)
     code.place(fine)
 
@@ -250,6 +255,13 @@ def _load_buffer(f: Function, node: ir.LoadBuffer, to: Place) -> None:
     number, name = READ[node.space]
     code.call(number)
     keep_failure(f, node)
+    if f.generator.options.replay:
+        fine = Label()
+        code.branch_constant("s>=", R0, 0, fine)
+        base, offset = f.with_base(to, R1)
+        code.store_constant(base, offset, min(kind.capacity, len(NOT_RECORDED) - 1), 4)
+        copy(f, to.further(4), unrecorded_text(f), min(kind.capacity, len(NOT_RECORDED) - 1))
+        code.place(fine)
     f.give_up(length)
     f.give_up(address)
     scalars.told(f, name, node)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _CODES = {(1, True): "b", (1, False): "B", (2, True): "h", (2, False): "H", (4, True): "i", (4, False): "I",
           (8, True): "q", (8, False): "Q"}  # fmt: skip
+NOT_RECORDED = "<not recorded>"  # of values over recordings
 _EXACT = 1 << 53  # integers up to here are exact in a double
 
 
@@ -306,6 +307,11 @@ def _aggregation(type: t.Aggregation, resolver: Resolver) -> Codec:
     return Codec(read, text, lambda value: json_integer(number(value)))
 
 
+def _unrecorded(type: t.Unrecorded, resolver: Resolver) -> Codec:
+    """What a recording does not have, whatever it would be."""
+    return Codec(lambda data, at: None, lambda value: NOT_RECORDED, lambda value: f'"{NOT_RECORDED}"')
+
+
 _MAKERS: tuple[tuple[Any, Any], ...] = (
     (t.Int, _integer),
     (t.String, _string),
@@ -331,4 +337,5 @@ _MAKERS: tuple[tuple[Any, Any], ...] = (
     (t.Mac, lambda type, resolver: _bytes(6, mac_text)),
     (t.Void, _void),
     (t.Aggregation, _aggregation),
+    (t.Unrecorded, _unrecorded),
 )  # fmt: skip

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 else:
     from collections import namedtuple
 
-NOT_RECORDED = "<not recorded>"
+from linscope.session.script.values import NOT_RECORDED
 NO_PID = 0xFFFFFFFF
 COMM_WIDTH = 16
 

@@ -15,8 +15,9 @@ from linscope.columns.spaces import KERNEL_SPACE, CommBuilder, SpaceBuilder
 from linscope.errors import FormatError
 from linscope.formats.perf_data import sideband
 from linscope.formats.perf_data.reader import PerfDataFile, open_perf_data
-from linscope.formats.perf_data.stream import Chunk
+from linscope.formats.perf_data.stream import Chunk, ToolRecord
 from linscope.session.script.replay.contents import Names, StackTable, Wanted, Window, ordered
+from linscope.session.script.replay.mapped import map_file, mapped_stream
 from linscope.session.script.replay.perf_stacks import WindowStacks
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ _TIMES = {pe.PERF_RECORD_COMM, pe.PERF_RECORD_FORK}
 class _Piece:
     """The events of a chunk that were not given yet."""
 
-    def __init__(self, data: bytes, columns: dict[str, NDArray[Any]]) -> None:
-        """columns: of the scan, and ``at``: offset of the raw record in data."""
+    def __init__(self, data: bytes | None, columns: dict[str, NDArray[Any]]) -> None:
+        """columns: of the scan, and ``at``: offset of the raw record in data (None: in the mapped file)."""
         self.data = data
         self.columns = columns
 
@@ -158,18 +159,27 @@ class _Reader:
         self.round_end = 0  # of the newest round: the newest time that had come
         self.limit = -1  # all that is not newer has come
         self.stacks = WindowStacks(contents.file.scanner) if wanted.stacks else None
+        self.mapped = map_file(contents.file)
         self.build_ids = {entry.path: entry.build_id for entry in contents.file.build_ids}
 
     def windows(self) -> Iterator[Window]:
         """All windows."""
-        file = self.contents.file
-        for item in file.records():
+        for item in self._items():
             if not isinstance(item, Chunk):
                 continue
             self._take(item)
             if self.waiting >= _ENOUGH and self.limit >= 0:
                 yield from self._give(self.limit)
         yield from self._give(None)
+
+    def _items(self) -> Iterator[Chunk | ToolRecord]:
+        file = self.contents.file
+        if self.mapped is None:
+            yield from file.records()
+            return
+        stream = mapped_stream(file, self.mapped)
+        stream.before_scan = file._tell_scanner
+        yield from file._taken(stream)
 
     def _take(self, chunk: Chunk) -> None:
         samples, others = chunk.scanned.samples, chunk.scanned.others
@@ -191,13 +201,15 @@ class _Reader:
         count = int(np.count_nonzero(rows))
         if not count:
             return
-        data = bytes(chunk.buffer[chunk.base : chunk.base + chunk.scanned.consumed])
+        data, base = None, np.uint64(chunk.position)
+        if self.mapped is None:
+            data, base = bytes(chunk.buffer[chunk.base : chunk.base + chunk.scanned.consumed]), np.uint64(0)
         if count == len(rows):
             columns = {name: samples[name] for name in self.columns}
-            at = samples["raw_offset"].astype(np.uint64)
+            at = samples["raw_offset"] + base
         else:
             columns = {name: samples[name][rows] for name in self.columns}
-            at = samples["raw_offset"][rows].astype(np.uint64)
+            at = samples["raw_offset"][rows] + base
         columns["at"] = at
         if self.stacks is not None:
             columns["kernel_stack"], columns["user_stack"] = self.stacks.take(columns.pop("stack"))
@@ -209,14 +221,13 @@ class _Reader:
         if not self.pieces:
             self._apply_side(limit)
             return
-        pieces, base, ends = self.pieces, 0, []
+        pieces, base = self.pieces, 0
         columns: dict[str, list[NDArray[Any]]] = {name: [] for name in pieces[0].columns}
         for piece in pieces:
             for name, column in piece.columns.items():
                 columns[name].append(column + np.uint64(base) if name == "at" and base else column)
-            base += len(piece.data)
-            ends.append(len(piece.columns["time"]))
-        data = pieces[0].data if len(pieces) == 1 else b"".join([piece.data for piece in pieces])
+            base += len(piece.data or b"")
+        data = self.mapped if self.mapped is not None else b"".join([piece.data or b"" for piece in pieces])
         whole = {name: np.concatenate(parts) if len(parts) > 1 else parts[0] for name, parts in columns.items()}
         self._keep_newer(limit)
         order = ordered(whole["time"])
@@ -240,7 +251,7 @@ class _Reader:
         self.pieces = kept
         self.waiting = sum(len(piece.columns["time"]) for piece in kept)
 
-    def _window(self, data: bytes, whole: dict[str, NDArray[Any]], limit: int | None) -> Window:
+    def _window(self, data: bytes | memoryview, whole: dict[str, NDArray[Any]], limit: int | None) -> Window:
         time, tid, cpu = whole["time"], whole["tid"], whole["cpu"]
         pid, at = whole["pid"], whole["at"]
         if int(tid.max()) == _NO_CPU:  # perf gives -1 for a thread that has ended already; the record knows it
@@ -259,7 +270,9 @@ class _Reader:
             whole.get("address", nothing), stacks,
         )  # fmt: skip
 
-    def _ended(self, data: bytes, whole: dict[str, NDArray[Any]]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    def _ended(
+        self, data: bytes | memoryview, whole: dict[str, NDArray[Any]]
+    ) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
         tid, pid = whole["tid"].copy(), whole["pid"].copy()
         rows = np.flatnonzero((tid == _NO_CPU) & (whole["raw_size"] >= 8))
         order = ">" if self.contents.file.header.big_endian else "<"

@@ -6,6 +6,7 @@ from linscope.lang import ir
 from linscope.lang.bpftrace.compiler import compile
 from linscope.lang.probe import Probe
 from linscope.lang.probes.recorded import RecordedEvents, sampled_by
+from linscope.session.script.replay.unrecorded import Known, Marked, mark
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
@@ -25,8 +26,10 @@ class Plan:
     what its records run, in the script's order; begin, end: the numbers of those; intervals: (period in ns, number).
     """
 
-    def __init__(self, unit: ir.Unit, contents: Contents, recorded: RecordedEvents) -> None:
-        """unit: as the compiler makes it; its programs are put together here."""
+    def __init__(self, marked: Marked, contents: Contents, recorded: RecordedEvents) -> None:
+        """marked: a unit as the compiler makes it, with flags; its programs are put together here."""
+        unit = marked.unit
+        self.marked = marked
         self.begin: list[int] = []
         self.end: list[int] = []
         self.intervals: list[tuple[int, int]] = []
@@ -89,7 +92,10 @@ def compile_for(contents: Contents, text: str, where: str, options: Options) -> 
     recorded = RecordedEvents(tracepoints, counters, contents.read_format, same_kernel=contents.same_kernel)
     options.recorded, options.replay = recorded, True
     unit = compile(text, where=where, options=options)
-    return Plan(unit, contents, recorded)
+    known = Known(
+        process=contents.has_process, kernel_stacks=contents.kernel_stacks, user_stacks=contents.user_stacks
+    )
+    return Plan(mark(unit, known), contents, recorded)
 
 
 def _walk(node: object) -> Iterator[object]:

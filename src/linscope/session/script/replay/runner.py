@@ -21,9 +21,12 @@ from linscope.session.script.events import Handlers, make_handlers
 from linscope.session.script.map_values import ScriptMap
 from linscope.session.script.output import JsonForm, Output, TextForm, error
 from linscope.session.script.replay.contents import Wanted
+from linscope.session.script.replay.recorded_maps import RecordedMap, event_without
 
 if TYPE_CHECKING:
     from linscope.bpf.vm.maps import VmMap
+    from linscope.lang import ir
+    from linscope.session.script.events import Handler
     from linscope.session.script.replay.contents import Contents, Window
     from linscope.session.script.replay.plan import Plan
 
@@ -84,14 +87,23 @@ class Replay:
         maps = list(self.machine.map_list())
         self.resolver = contents.resolver(plan.unit.settings)
         self.resolver.stacks = {one.name: one for one in maps if one.name.startswith("stk")}  # type: ignore[misc]
-        self.script_maps = {
-            source: ScriptMap(source, Storage(maps[place]), self.resolver)
-            for source, place in zip(plan.unit.maps, built.script_maps, strict=True)
+        storages = {
+            source: Storage(maps[place]) for source, place in zip(plan.unit.maps, built.script_maps, strict=True)
+        }
+        self.counts = storages.pop(plan.marked.counts, None)
+        self.script_maps: dict[ir.Map, ScriptMap] = {
+            source: RecordedMap(source, storage, self.resolver) for source, storage in storages.items()
         }
         self.shared = Handlers(
             plan.unit, self.form, self.resolver, self.script_maps, warnings=warnings, unsafe=unsafe
         )
         self.handlers = make_handlers(self.shared)
+        self._masks = {
+            number: plan.marked.masks[event]
+            for number, event in enumerate(plan.unit.events) if event.kind == "unrecorded"
+        }  # fmt: skip
+        self._without: dict[tuple[int, int], Handler] = {}  # handlers of events that lack values, by number and mask
+        self._mask: tuple[int, int] | None = None  # number and mask that belong to the next event
         self.ring = self._map(built.place(EVENTS), maps)
         self.stop = self._map(built.place(STOP), maps)
         self.lost = self._map(built.place(LOST), maps)
@@ -165,6 +177,11 @@ class Replay:
             self.form.lost(sum(memoryview(lost).cast("Q").tolist()))
         if not self.warnings:
             return
+        missing = dict(self.counts.items()) if self.counts is not None else {}
+        if missing:
+            numbers = {int.from_bytes(k, "little"): int.from_bytes(v, "little") for k, v in missing.items()}
+            reasons = ", ".join(f"{self.plan.marked.reasons[n]} ({count})" for n, count in sorted(numbers.items()))
+            error(f"WARNING: {sum(numbers.values())} values were not recorded: {reasons}")
         if self.faults:
             error(f"WARNING: {self.faults} events could not be run to their end: they are shorter than their format says")
         for problem in self.contents.problems():
@@ -284,10 +301,25 @@ class Replay:
     def _told(self) -> None:
         """Handle what waits, and let the program go on."""
         if self.ring is not None and self.ring.head.used:
-            handlers = self.handlers
+            handlers, masks = self.handlers, self._masks
             for _, record in self.ring.drain():
-                handlers[int.from_bytes(record[:4], "little")](record)
+                number = int.from_bytes(record[:4], "little")
+                if number in masks:
+                    self._mask = number, int.from_bytes(record[8:16], "little")
+                elif self._mask is not None:
+                    self._handler_without(*self._mask)(record)
+                    self._mask = None
+                else:
+                    handlers[number](record)
             self._go_on()
+
+    def _handler_without(self, number: int, mask: int) -> Handler:
+        """What prints an event that lacks values; number: of the event that told it."""
+        made = self._without.get((number, mask))
+        if made is None:
+            event, places = self._masks[number]
+            made = self._without[number, mask] = self.shared.handler(event_without(event, places, mask))
+        return made
 
     def _go_on(self) -> None:
         if self.stop is not None:
