@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from linscope.bpf.kernel.maps import KernelMap
 else:
-    from collections import namedtuple
+    from linscope.bpf._named import named_tuple
 
 _PAGE = mmap.PAGESIZE
 _HEADER = b.BPF_RINGBUF_HDR_SZ
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         records: int
 
 else:
-    Chunk = namedtuple("Chunk", "data size stride records")
+    Chunk = named_tuple("Chunk", "data size stride records")
 
 
 class RingBuffer(Closing):

@@ -13,7 +13,7 @@ from linscope.lang import types as t
 from linscope.lang.bpftrace.problems import diagnostic_at
 from linscope.lang.unit import event_layout, is_variable
 from linscope.session.script.output import error
-from linscope.session.script.printf import make_formatter
+from linscope.session.script.printf import Plain, make_formatter
 from linscope.session.script.values import make_codec, scalar_code
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
@@ -52,6 +52,7 @@ class Handlers:
         self.unsafe = unsafe
         self.exit_code: int | None = None  # what exit() said
         self.told: dict[tuple[ir.Event, int], int] = {}  # mistakes by place and result: how often they came
+        self.many: dict[int, Callable[[bytes, int], None]] = {}  # by an event's number: handlers of (records, stride)
         self.unwatched: list[int] = []  # addresses, for the session to stop watching
 
     def handler(self, event: ir.Event) -> Handler:
@@ -111,6 +112,9 @@ def _printf(shared: Handlers, event: ir.Event) -> Handler:
     formatted, form = _formatter(shared, event), shared.form
     if form.name == "text":
         pieces = form.output.pieces
+        if isinstance(formatted, Plain):
+            plain = formatted
+            shared.many[shared.unit.events.index(event)] = lambda data, stride: pieces.append(plain.many(data, stride))
         return lambda record: pieces.append(formatted(record))
     return lambda record: form.put("printf", formatted(record))
 

@@ -110,8 +110,34 @@ class _Fixed:
         self.at = self.offsets[place] + struct.calcsize("<" + code)
 
 
+class Plain:
+    """The formatter of an event whose numbers are shown as they are: also of many records at once."""
+
+    __slots__ = ("_code", "_size", "_template", "_unpack")
+
+    def __init__(self, template: bytes, code: str, size: int) -> None:
+        """code: how struct reads the numbers; size: bytes that it reads."""
+        self._template = template
+        self._code = code
+        self._size = size
+        self._unpack = struct.Struct(code).unpack_from
+
+    def __call__(self, record: bytes) -> bytes:
+        """The text of one record."""
+        return self._template % self._unpack(record)
+
+    def many(self, data: bytes, stride: int) -> bytes:
+        """The texts of records that lie a stride apart."""
+        each = struct.Struct(f"{self._code}{stride - self._size}x")
+        template = self._template
+        return b"".join([template % values for values in each.iter_unpack(data)])
+
+
 def make_formatter(format: bytes, types: Sequence[t.Type], resolver: Resolver) -> Callable[[bytes], bytes]:
-    """The function that gives an event's text: its argument is the whole record, its header included."""
+    """The function that gives an event's text: its argument is the whole record, its header included.
+
+    A ``Plain`` where it can be.
+    """
     parts = parse_format(string_text(format))
     conversions = [part for part in parts if isinstance(part, Conversion)]
     fixed = _Fixed(types)
@@ -126,12 +152,11 @@ def make_formatter(format: bytes, types: Sequence[t.Type], resolver: Resolver) -
     )  # fmt: skip
     template = text.encode("utf-8", "surrogateescape")
     if not values:
-        constant = template % ()
-        return lambda record: constant
+        return Plain(template, "<", 0)
     names.update(unpack=struct.Struct(fixed.code).unpack_from, template=template)
     arguments = ", ".join(f"v{place}" for place in range(len(values)))
     if not lines and all(value == f"v{place}" for place, value in enumerate(values)):
-        body = "    return template % unpack(record)\n"
+        return Plain(template, fixed.code, fixed.at)
     else:
         moving = [f"    at = {fixed.end}\n"] if any(is_variable(type) for type in types) else []
         body = "".join([f"    {arguments}, = unpack(record)\n", *moving, *lines])
