@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -158,3 +159,28 @@ def test_every_type_converts(definitions: Definitions) -> None:
                 assert field.bit_offset + field.bit_size <= 64
             count += 1
     assert count > 1000
+
+
+def test_a_typedef_names_its_struct(definitions: Definitions) -> None:
+    lock, atomic = definitions.find_type(None, "spinlock_t"), definitions.find_type(None, "atomic_t")
+    assert isinstance(atomic, t.Struct)
+    assert atomic.name == "atomic_t"
+    assert lock is not None
+    assert lock.size == (definitions.find_type("struct", "spinlock") or lock).size
+
+
+def test_nothing_heavy_is_imported() -> None:
+    """The script's C, a tracepoint and a type of the kernel: what takes long to import is not needed."""
+    code = (
+        "import sys\nbefore = set(sys.modules)\n"
+        "from linscope.lang.definitions import Definitions\n"
+        "found = Definitions([('#include <errno.h>', 0), ('struct s { int a[3]; };', 19)])\n"
+        "assert found.find_type('struct', 's').size == 12\n"
+        "assert found.find_constant('ENOENT')[0] == 2\n"
+        "found.tracepoint('sched', 'sched_switch')\n"
+        "assert found.find_type('struct', 'task_struct').find('pid')\n"
+        "print(*(set(sys.modules) - before))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"re", "typing", "collections", "dataclasses", "functools", "enum", "inspect", "pathlib", "ctypes", "numpy"}
+    assert not set(done.stdout.split()) & heavy

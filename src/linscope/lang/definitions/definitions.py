@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from linscope.binfmt.btf import Btf
     from linscope.lang.definitions.c_source import CSource
     from linscope.lang.definitions.kernel_types import KernelTypes
+    from linscope.lang.definitions.user_arguments import UserProgram
 
 _BTF = "/sys/kernel/btf"
 # constants that are enumerators in the kernel, where they have a type, and macros for programs
@@ -63,6 +64,7 @@ class Definitions:
         self._types: dict[tuple[str | None, str], t.Type | None] = {}
         self._tracepoints: dict[tuple[str, str], t.Struct | None] = {}
         self._functions: dict[tuple[str, str], Function | None] = {}
+        self._programs: dict[str, UserProgram] = {}
         if parts or includes:
             from linscope.lang.definitions.c_source import CSource
 
@@ -252,11 +254,40 @@ class Definitions:
                 return found, types.type(variable.type)
         return None
 
+    def user_type(self, path: str, tag: str | None, name: str) -> t.Type | None:
+        """A type of a program by its debug information, tag as in find_type; None: it is not known."""
+        from linscope.errors import FormatError
+
+        try:
+            return self._user_program(path).find_type(tag, name)
+        except (OSError, FormatError):
+            return None
+
+    def _user_program(self, path: str) -> UserProgram:
+        """The debug information of a file, opened once.  Raises OSError, FormatError."""
+        if path not in self._programs:
+            from linscope.lang.definitions.user_arguments import UserProgram
+
+            self._programs[path] = UserProgram(path)
+        return self._programs[path]
+
     def uprobe_arguments(self, path: str, function: str) -> t.Struct | None:
         """The arguments of a function of a program, at their registers' offsets; None: they are not known."""
-        from linscope.lang.definitions.user_arguments import function_arguments
+        from linscope.errors import FormatError
 
-        return function_arguments(path, function)
+        try:
+            return self._user_program(path).arguments(function)
+        except (OSError, FormatError):
+            return None
+
+    def uprobe_result(self, path: str, function: str) -> t.Type | None:
+        """The type of what a function of a program returns; None: it is not known."""
+        from linscope.errors import FormatError
+
+        try:
+            return self._user_program(path).returns(function)
+        except (OSError, FormatError):
+            return None
 
 
 def _arguments(types: KernelTypes, prototype: object, name: str, skip: int, names: Sequence[str] = ()) -> t.Struct:

@@ -34,7 +34,7 @@ class KernelTypes:
             return _integer(found)
         if isinstance(found, bt.Pointer):
             target = found.target
-            return t.Pointer.lazy(lambda: self.type(target), t.KERNEL)
+            return t.Pointer.lazy(lambda: self.type(target), self._space(target))
         if isinstance(found, bt.Struct):
             tag = "union" if found.is_union else "struct"
             return t.Struct(found.name, found.size, lambda: self._fields(found), tag)
@@ -48,6 +48,8 @@ class KernelTypes:
             return t.Array(element, found.length)
         if isinstance(found, bt.Typedef):
             inner = self.type(found.target, depth + 1)
+            if isinstance(inner, t.Struct) and not inner.name:  # typedef struct { ... } name;
+                return t.Struct(found.name, inner.width, inner.read_fields, inner.tag)
             return t.Int(inner.size, inner.signed, found.name) if isinstance(inner, t.Int) else inner
         if isinstance(found, bt.Qualifier | bt.TypeTag):
             return self.type(found.target, depth + 1)
@@ -56,6 +58,17 @@ class KernelTypes:
         if isinstance(found, bt.Forward):
             return t.Struct(found.name, 0, list, "union" if found.is_union else "struct")
         return t.VOID
+
+    def _space(self, target: int) -> str:
+        """Where a pointer leads that points to a type: to the process, when its declaration has __user."""
+        found = self.btf.type(target)
+        for _ in range(_DEEPEST):
+            if isinstance(found, bt.TypeTag) and found.name == "user":
+                return t.USER
+            if not isinstance(found, bt.TypeTag | bt.Qualifier):
+                break
+            found = self.btf.type(found.target)
+        return t.KERNEL
 
     def _fields(self, struct: bt.Struct) -> list[t.Field]:
         fields = []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from linscope.lang.definitions.tracepoints import tracing_folder
+from linscope.lang.definitions.tracepoints import tracing_folder as tracing_folder
 from linscope.lang.probes.wildcards import filter_names, has_wildcard, longest_literal, matches
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
@@ -57,6 +57,13 @@ def match_tracepoints(system: str, event: str) -> list[tuple[str, str]]:
 # -- functions
 
 
+def has_kprobes() -> bool:
+    """Whether the kernel can put probes on its functions (CONFIG_KPROBES and CONFIG_KPROBE_EVENTS)."""
+    return os.path.exists("/sys/bus/event_source/devices/kprobe/type") or os.path.exists(
+        tracing_folder() + "/kprobe_events"
+    )
+
+
 def match_functions(module: str, function: str) -> list[tuple[str, str]]:
     """(module, function) of the functions that take a kprobe and that two patterns stand for, sorted, each once.
 
@@ -79,7 +86,7 @@ def _read(path: str) -> bytes:
         return file.read()
 
 
-def _lines_with(data: bytes, pattern: str) -> Iterator[bytes]:
+def lines_with(data: bytes, pattern: str) -> Iterator[bytes]:
     """The lines in which the plain part of a pattern occurs; all when it has none."""
     literal = longest_literal(pattern).encode()
     if not literal:
@@ -97,7 +104,7 @@ def _lines_with(data: bytes, pattern: str) -> Iterator[bytes]:
 def _match_traceable(module: str, function: str, data: bytes) -> set[tuple[str, str]] | None:
     """By the lines ``name`` and ``name [module]``; None: the file is empty."""
     found = set()
-    for line in _lines_with(data, function):
+    for line in lines_with(data, function):
         name, _, owner = line.decode("ascii", "replace").partition(" ")
         pair = owner.strip("[] ") or VMLINUX, name
         if matches(function, name) and (not module or matches(module, pair[0])):
@@ -108,7 +115,7 @@ def _match_traceable(module: str, function: str, data: bytes) -> set[tuple[str, 
 def _match_symbols(module: str, function: str, data: bytes) -> set[tuple[str, str]]:
     """By the lines ``address type name`` and ``address type name\\t[module]`` of kallsyms."""
     found = set()
-    for line in _lines_with(data, function):
+    for line in lines_with(data, function):
         words = line.decode("ascii", "replace").split()
         if len(words) < 3 or words[1] not in "tTwW" or words[2].startswith(_NOT_TRACEABLE) or ".cold" in words[2]:
             continue
@@ -152,13 +159,17 @@ def iter_btf() -> Iterator[tuple[str, Btf]]:
 
 
 def owners(name: str, kind: int) -> list[str]:
-    """The modules (or vmlinux) whose BTF has a type of a kind (KIND_*) by a name; without BTF: vmlinux."""
-    if not btf_modules():
+    """The modules whose BTF has a type of a kind (KIND_*) by a name; only vmlinux when that has it, or without BTF."""
+    modules = btf_modules()
+    kernel = open_btf() if modules else None
+    if kernel is None or kernel.find_one(name, (kind,)):
         return [VMLINUX]
-    return [
-        module for module, btf in iter_btf()
-        if any(type_id >= btf.first_id or module == VMLINUX for type_id in btf.find(name, (kind,)))
-    ]  # fmt: skip
+    found = []
+    for module in modules:
+        btf = open_btf(kernel, module)
+        if btf is not None and btf.find_one(name, (kind,)):
+            found.append(module)
+    return found
 
 
 def iter_names(kind: int, prefix: str = "") -> Iterator[tuple[str, str]]:
