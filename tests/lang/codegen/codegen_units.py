@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterable, Sequence
 
@@ -169,6 +170,16 @@ class Place:
         raise NotImplementedError
 
 
+def spoil(machine: Machine) -> None:
+    """Fill the stack and scratch memory: what others left there is nothing to rely on."""
+    stack = machine._core.stack
+    ctypes.memset(stack, 0xA5, len(stack))
+    for one in machine.map_list():
+        if one.name.startswith("scratch_"):
+            for at in range(one.head.max_entries):
+                one.update(at.to_bytes(4, "little"), b"\xa5" * (one.value_size - 8) + bytes(8))
+
+
 class InMachine(Place):
     """Our machine."""
 
@@ -179,6 +190,7 @@ class InMachine(Place):
     def _run(self, made: ir.Unit, built: Built, cpus: Sequence[int], context: bytes) -> Outcome:
         machine = Machine(built.programs[0], jit=self.jit, cpus=CPUS)
         machine.set_memory(self.memory)
+        spoil(machine)
         result = 0
         for cpu in cpus:
             machine.row.cpu = cpu

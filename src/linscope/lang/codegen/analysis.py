@@ -62,7 +62,8 @@ class Analysis:
             self._assign(node.variable)
         elif isinstance(node, ir.If | ir.Choice):
             self._walk(node.condition)
-            self._set |= self._perhaps(node.yes) & self._perhaps(node.no)
+            yes, no = self._perhaps(node.yes), self._perhaps(node.no)
+            self._set |= yes & no
         elif isinstance(node, ir.Logical):
             self._walk(node.left)
             self._perhaps(node.right)
