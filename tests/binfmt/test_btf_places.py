@@ -41,6 +41,13 @@ def test_ids_before_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert Btf.open().kind(first) == bt.KIND_FUNC
 
 
+@pytest.mark.parametrize("prefix", ["", "vfs_", "no_such_name_"])
+def test_names_of_a_kind(prefix: str) -> None:
+    btf = Btf.open()
+    pairs = ((one, btf.name(one)) for one in btf.iter_ids(bt.KIND_FUNC))
+    assert list(btf.iter_names(bt.KIND_FUNC, prefix)) == [pair for pair in pairs if pair[1].startswith(prefix)]
+
+
 def test_few_files_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for number in range(7):

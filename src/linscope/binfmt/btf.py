@@ -300,6 +300,26 @@ class Btf:
             if words[place + 1] >> 24 & 0x1F == kind:
                 yield first + number
 
+    def iter_names(self, kind: int, prefix: str = "") -> Iterator[tuple[int, str]]:
+        """(id, name) of our own types of a kind (KIND_*) whose names begin with a prefix.  Raises FormatError."""
+        self._count_to(len(self._words))
+        words, data, begin = self._words, self._data, prefix.encode()
+        here = self._strings_at - self._first_string
+        wanted, own = kind << 24, self.base is None
+        first = self.first_id
+        for number, place in enumerate(self._places):
+            if words[place + 1] & 0x1F000000 != wanted:
+                continue
+            offset = words[place]
+            if not own and offset < self._first_string:
+                name = self._text(offset, place)
+                if name.startswith(prefix):
+                    yield first + number, name
+                continue
+            at = here + offset
+            if not begin or data[at : at + len(begin)] == begin:
+                yield first + number, data[at : data.find(b"\0", at)].decode("utf-8", "replace")
+
     # -- types
 
     def _locate(self, type_id: int) -> tuple[Btf, int]:

@@ -268,6 +268,7 @@ def test_libraries() -> None:
     assert found.address > 0
     assert find_library("libc.so.6") in (path, os.path.realpath(path), path.replace("/usr", ""))
     assert find_library("libno_such_library") == ""
+    assert "libc" in wrong("uprobe:libcc:malloc")[1]
     assert find_files("libno_such_library") == []
 
 

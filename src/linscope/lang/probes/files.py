@@ -120,6 +120,11 @@ def _is_library(name: str, file: str) -> bool:
 
 def _cached_libraries(name: str) -> Iterator[str]:
     """The paths that the loader's cache has for a name, in its order (newest version first)."""
+    return (path for file, path in _cache_entries(name) if _is_library(name, file))
+
+
+def _cache_entries(name: str) -> Iterator[tuple[str, str]]:
+    """(file, path) of the libraries in the loader's cache whose file's name begins with a name."""
     try:
         with open(_CACHE, "rb") as file:
             data = file.read()
@@ -133,10 +138,9 @@ def _cached_libraries(name: str) -> Iterator[str]:
     for at in range(begin + _CACHE_HEADER, begin + _CACHE_HEADER + count * _CACHE_ENTRY, _CACHE_ENTRY):
         key = begin + int.from_bytes(data[at + 4 : at + 8], "little")
         if data.startswith(wanted, key):
-            found = os.fsdecode(data[key : data.find(b"\0", key)])
-            if _is_library(name, found):
-                value = begin + int.from_bytes(data[at + 8 : at + 12], "little")
-                yield os.fsdecode(data[value : data.find(b"\0", value)])
+            value = begin + int.from_bytes(data[at + 8 : at + 12], "little")
+            name_end, path_end = data.find(b"\0", key), data.find(b"\0", value)
+            yield os.fsdecode(data[key:name_end]), os.fsdecode(data[value:path_end])
 
 
 def _is_ours(path: str) -> bool:
@@ -182,6 +186,8 @@ def near_files(target: str) -> list[str]:
         except OSError:
             return []
         known = {f"{folder}/{one}" for one in names}
+    elif target.startswith("lib"):
+        known = {file.partition(".so")[0] for file, _ in _cache_entries(target[:4])}
     else:
         known = set()
         for folder in _search_path(None):

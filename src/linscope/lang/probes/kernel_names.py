@@ -175,12 +175,8 @@ def owners(name: str, kind: int) -> list[str]:
 def iter_names(kind: int, prefix: str = "") -> Iterator[tuple[str, str]]:
     """(module, name without prefix) of the types of a kind (KIND_*) whose names begin with a prefix."""
     for module, btf in iter_btf():
-        for type_id in btf.iter_ids(kind):
-            if module != VMLINUX and type_id < btf.first_id:
-                continue
-            name = btf.name(type_id)
-            if name.startswith(prefix):
-                yield module, name[len(prefix) :]
+        for _, name in btf.iter_names(kind, prefix):
+            yield module, name[len(prefix) :]
 
 
 def match_btf_functions(module: str, function: str) -> list[tuple[str, str]]:
@@ -190,11 +186,12 @@ def match_btf_functions(module: str, function: str) -> list[tuple[str, str]]:
     """
     from linscope.binfmt.btf_types import KIND_FUNC
 
+    begin = function if not has_wildcard(function) else function.partition("*")[0].partition("[")[0]
     described = {
-        pair for pair in iter_names(KIND_FUNC)
-        if matches(function, pair[1]) and (not module or matches(module, pair[0]))
+        (owner, begin + rest) for owner, rest in iter_names(KIND_FUNC, begin)
+        if matches(function, begin + rest) and (not module or matches(module, owner))
     }  # fmt: skip
-    return sorted(described & set(match_functions(module, function)))
+    return sorted(described & set(match_functions(module, function))) if described else []
 
 
 def match_raw_tracepoints(module: str, event: str) -> list[tuple[str, str]]:
