@@ -364,7 +364,7 @@ class Set(Statement):
 
 
 class MapSet(Statement):
-    """map[key] = value."""
+    """map[key] = value.  The value is made before the key; so it is in MapAdd and Aggregate."""
 
     map: Map
     key: Expression | None

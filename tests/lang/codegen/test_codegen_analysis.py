@@ -53,3 +53,10 @@ def test_system_calls_know_nothing_of_each_other() -> None:
 def test_a_value_that_a_map_may_not_have() -> None:
     key = ir.MapHas(t.BOOL, ir.Map("@m", t.INT64, t.INT64), number(1), A)
     assert unset(ir.Evaluate(key), use(A)) == {"$a"}
+
+
+def test_a_key_is_made_after_the_value() -> None:
+    numbers = ir.Map("@m", t.INT64, t.INT64)
+    key = ir.Do(t.INT64, [set_to(A)], number(1))
+    assert unset(ir.MapSet(numbers, key, get(A))) == {"$a"}
+    assert unset(ir.Evaluate(ir.MapAdd(t.INT64, numbers, key, get(A)))) == {"$a"}

@@ -71,6 +71,9 @@ class Analysis:
             self._all((node.key,))
             if node.into is not None:
                 self._assign(node.into, certain=False)
+        elif isinstance(node, ir.MapSet | ir.Aggregate | ir.MapAdd):  # the key comes last
+            self._all(value for name, value in node.__dict__.items() if name != "key")
+            self._all((node.key,))
         elif isinstance(node, ir.While | ir.ForRange | ir.ForMap):
             self._loop(node)
         else:
