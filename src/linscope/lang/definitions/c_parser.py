@@ -28,6 +28,7 @@ _QUALIFIERS = frozenset((
 _ATTRIBUTES = ("__attribute__", "__attribute", "_Alignas", "__packed", "__randomize_layout", "__aligned",
                "____cacheline_aligned", "____cacheline_aligned_in_smp", "__asm__", "__counted_by")  # fmt: skip
 _CACHE_LINE, _LARGEST_ALIGN = 64, 16
+_DEEPEST = 64
 _MODES = {"__QI__": 1, "__HI__": 2, "__SI__": 4, "__DI__": 8, "__word__": 8, "__pointer__": 8}
 _FIXED = {
     "u8": (1, False), "u16": (2, False), "u32": (4, False), "u64": (8, False), "s8": (1, True), "s16": (2, True),
@@ -74,6 +75,7 @@ class Parser:
         self.is_header = is_header
         self.tokens = tokens(text)
         self.at = 0
+        self._depth = 0
         self._mode = 0  # bytes that an attribute gives to the integer that is being declared; 0: as it is
 
     @property
@@ -170,6 +172,18 @@ class Parser:
 
     def base(self) -> t.Type:
         """What stands in front of the declared names.  Raises Wrong."""
+        self._enter()
+        try:
+            return self._base()
+        finally:
+            self._depth -= 1
+
+    def _enter(self) -> None:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise self.wrong("definitions too deep in each other")
+
+    def _base(self) -> t.Type:
         self._qualifiers()
         word = self.token.text
         if word in TAGS:
@@ -381,6 +395,13 @@ class Parser:
 
     def declarator(self, base: t.Type) -> tuple[str, t.Type, int]:
         """(name or "", type, alignment that is asked for or 0): stars, a name, arrays, functions.  Raises Wrong."""
+        self._enter()
+        try:
+            return self._declarator(base)
+        finally:
+            self._depth -= 1
+
+    def _declarator(self, base: t.Type) -> tuple[str, t.Type, int]:
         type = base
         align = 0
         while True:
@@ -432,6 +453,8 @@ class Parser:
             counts.append(0 if self.token.text == "]" else self._constant())
             if not self._take("]"):
                 raise self.wrong(f"expected ']', found {self.token.text!r}")
+        if len(counts) > _DEEPEST:
+            raise self.wrong(f"an array of {len(counts)} dimensions")
         for place, count in enumerate(reversed(counts)):
             if count < 0:
                 raise self.wrong("an array of less than nothing")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _FOLDERS = ("/usr/include", "/usr/local/include")
 _MOST_HEADERS = 1000
 _DEEPEST = 60
+_MOST_MACROS = 500_000  # replaced in one script: two that double each other would fill the memory
 # folders of the kernel's own headers: where BTF is, their types need no file
 _KERNEL = (
     "linux/", "net/", "asm/", "uapi/", "asm-generic/", "trace/", "crypto/", "drm/", "media/", "rdma/", "scsi/",
@@ -65,6 +66,7 @@ class Preprocessor:
             self.macros["BPFTRACE_HAVE_BTF"] = (None, "1")
         self.own = set(self.macros)  # those that no text has defined
         self._seen: set[str] = set()
+        self._left = _MOST_MACROS
         self._conditions: list[list[bool]] = []  # of the open #if: [holds, one before it held]
 
     @property
@@ -206,9 +208,10 @@ class Preprocessor:
                     at += 1
                 name = text[start:at]
                 found = macros.get(name)
-                if found is None or name in hidden:
+                if found is None or name in hidden or self._left <= 0:
                     out.append(name)
                     continue
+                self._left -= 1 + len(found[1]) // 16
                 parameters, body = found
                 if parameters is None:
                     out.append(self.expand(body, hidden | {name}) if body else "")
