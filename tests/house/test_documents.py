@@ -49,6 +49,8 @@ def test_a_documented_command_parses(page: str, words: str) -> None:
         name, command, rest = find_command(shlex.split(words.replace("...", "")))
         if isinstance(command, Group):
             assert rest == ["--help"], f"{page}: linscope {words} says no subcommand"
+        elif hasattr(command, "scan"):  # a command of its own grammar
+            assert not command.scan(rest).wrong
         else:
             cli._parse(name, command, rest)
     except SystemExit as end:  # --help and --version

@@ -34,7 +34,7 @@ Run scripts of the bpftrace language in the running kernel.
   FILE                   a script; - for standard input
   ARGS                   $1, $2 ...; --name=value for getopt("name")
   -e PROGRAM             the script itself
-  -l [PATTERN]           list probes (-lv with their arguments), or those of the script
+  -l [PATTERN]           list probes (-lv with arguments), or those of a script
   -c, --cmd CMD          run a command, and end when it ends
   -p, --pid PID          trace this process only, and end when it ends
   -o FILE                write the output to a file

@@ -54,5 +54,5 @@ class Child:
                 return
             os.kill(self.pid, _SIGKILL if self._stands else _SIGTERM)
             os.waitpid(self.pid, 0)
-        except (ProcessLookupError, ChildProcessError):  # noqa: SIM105 - contextlib takes three ms to import
+        except (ProcessLookupError, ChildProcessError):  # contextlib would take 3 ms to import
             pass

@@ -9,6 +9,8 @@ from __future__ import annotations
 from linscope.sys.tracefs import read_bytes
 
 _DIGITS = 16  # of an address
+_PAGE = 4096  # bytes behind its last symbol that are the kernel's
+_LARGEST = 1 << 20  # bytes of a function of a module, for there are no sizes
 
 
 class KernelSymbols:
@@ -50,8 +52,11 @@ class KernelSymbols:
         wanted = b"%016x" % address
         if not text or address < 0x1000:
             return None
-        if self._core < len(text) and wanted > self._last:
-            return self._find_other(address)
+        if wanted > self._last:
+            if self._core < len(text) and (other := self._find_other(address)) is not None:
+                return other
+            if address - int(self._last, 16) >= _PAGE:
+                return None
         low, high = 0, self._core  # the line at low is not above, the one at high is
         if text[:_DIGITS] > wanted:
             return None
@@ -83,7 +88,7 @@ class KernelSymbols:
             self._others = [int(line[:_DIGITS], 16) for line in lines], lines
         starts, lines = self._others
         place = bisect_right(starts, address) - 1
-        if place < 0:
+        if place < 0 or address - starts[place] >= _LARGEST:
             return None
         name, _, module = lines[place][_DIGITS + 3 :].decode("ascii", "replace").partition("\t")
         return name, address - starts[place], module.strip("[]")

@@ -79,6 +79,10 @@ def _main(arguments: Arguments) -> int:
         sys.stdout.write(information())
         return 0
     if arguments.list and arguments.program is None and not _is_script(arguments):
+        if arguments.replay:
+            from linscope.session.script.replay.main import list_recorded
+
+            return list_recorded(arguments.replay, arguments.words[0] if arguments.words else "")
         from linscope.session.script.listing import show_list
 
         return show_list(arguments.words[0] if arguments.words else "", verbose=arguments.verbose)
@@ -221,7 +225,9 @@ def _run(arguments: Arguments, unit: ir.Unit, options: Options, pid: int, child:
         warnings=not arguments.no_warnings,
     )  # fmt: skip
     try:
-        runner.load(CodeOptions(helper_errors=arguments.helper_errors, **_ring_size(unit)))
+        made = CodeOptions(helper_errors=arguments.helper_errors)
+        made.ring_bytes = _ring_size(unit) or made.ring_bytes
+        runner.load(made)
         if arguments.dry_run:
             return 0
         if options.mode:
@@ -233,10 +239,10 @@ def _run(arguments: Arguments, unit: ir.Unit, options: Options, pid: int, child:
             os.close(fd)
 
 
-def _ring_size(unit: ir.Unit) -> dict[str, int]:
-    """The setting perf_rb_pages, as bytes of a ring buffer: a power of two."""
+def _ring_size(unit: ir.Unit) -> int:
+    """The setting perf_rb_pages as bytes, a power of two; 0 when linscope is to choose."""
     pages = int(unit.settings.get("perf_rb_pages", 0))
-    return {"ring_bytes": 1 << (pages * _PAGE - 1).bit_length()} if pages else {}
+    return 1 << (pages * _PAGE - 1).bit_length() if pages else 0
 
 
 def _show_stage(stage: str, unit: ir.Unit) -> int:

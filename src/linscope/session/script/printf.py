@@ -157,10 +157,9 @@ def make_formatter(format: bytes, types: Sequence[t.Type], resolver: Resolver) -
     arguments = ", ".join(f"v{place}" for place in range(len(values)))
     if not lines and all(value == f"v{place}" for place, value in enumerate(values)):
         return Plain(template, fixed.code, fixed.at)
-    else:
-        moving = [f"    at = {fixed.end}\n"] if any(is_variable(type) for type in types) else []
-        body = "".join([f"    {arguments}, = unpack(record)\n", *moving, *lines])
-        body += f"    return template % ({', '.join(values)},)\n"
+    moving = [f"    at = {fixed.end}\n"] if any(is_variable(type) for type in types) else []
+    body = "".join([f"    {arguments}, = unpack(record)\n", *moving, *lines])
+    body += f"    return template % ({', '.join(values)},)\n"
     exec(f"def formatter(record):\n{body}", names)
     made: Callable[[bytes], bytes] = names["formatter"]
     return made
@@ -219,8 +218,10 @@ def _number(place: int, conversion: Conversion, type: t.Type, fixed: _Fixed, val
     if letter == "c":
         return conversion.template("c", flags.replace("0", ""))
     if letter == "p":
-        width = conversion.width
-        return f"0x%{'-' if '-' in flags else ''}{max(int(width) - 2, 0) if width else ''}x"
+        if not conversion.width:
+            return "0x%x"
+        values[-1] = f"b'%#x' % {values[-1]}"
+        return conversion.template("s", flags.replace("0", ""))
     if letter == "o" and "#" in flags:
         return "0" + conversion.template("o", flags.replace("#", ""))
     return conversion.template({"i": "d", "u": "d"}.get(letter, letter))
