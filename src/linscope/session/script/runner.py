@@ -148,6 +148,8 @@ class Runner:
 
         self._signals = Signals(numbers_of(self.unit))
         name = _rename(_COMM)
+        watched = child.pid if child is not None else pid
+        ended = os.pidfd_open(watched) if watched else -1
         try:
             self.run_own("begin")
             count = self.attach(pid)
@@ -159,7 +161,7 @@ class Runner:
             if child is not None:
                 child.release()
             self._run_iterators()
-            self._loop(pid, child)
+            self._loop(pid, child, ended)
             if self.shared.exit_code is not None and self._lasts():
                 time.sleep(_GRACE_S)
             self.stop()
@@ -170,6 +172,8 @@ class Runner:
             self.detach()
             _rename(name)
             self._signals.close()
+            if ended >= 0:
+                os.close(ended)
         return self.finish()
 
     def stop(self) -> None:
@@ -220,7 +224,8 @@ class Runner:
         """Whether there are probes beside begin and end."""
         return any(program.probes[0].kind not in ("begin", "end", "iter", "test") for program in self.unit.programs)
 
-    def _loop(self, pid: int, child: Child | None) -> None:
+    def _loop(self, pid: int, child: Child | None, ended: int) -> None:
+        """ended: of the process whose end ends the script, -1 without."""
         if not self._lasts():
             self.drain()
             return
@@ -234,8 +239,6 @@ class Runner:
             place = self.built.place(EVENTS) if self.built else None
             assert place is not None
             poll.register(self.maps[place].fd, select.POLLIN)
-        watched = child.pid if child is not None else pid
-        ended = os.pidfd_open(watched) if watched else -1
         if ended >= 0:
             poll.register(ended, select.POLLIN)
         tick = time.monotonic() + _FIRST_TICK_S
@@ -253,8 +256,6 @@ class Runner:
             if _BUSY <= count < _BATCH // 2:
                 time.sleep(_BUSY_S)
         self.drain()
-        if ended >= 0:
-            os.close(ended)
 
     def read(self) -> int:
         """Handle the events that wait, a batch at most; returns their number."""
