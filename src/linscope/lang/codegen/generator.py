@@ -80,7 +80,7 @@ class Built:
         self.script_maps = script_maps
 
     def place(self, name: str) -> int | None:
-        """Place of one of our own maps (EVENTS, LOST, ``stacks_...``); None: no program needs it."""
+        """Place of one of our own maps (EVENTS, LOST, STOP, ``stk_16_1``); None: no program needs it."""
         return next((place for place, one in enumerate(self.maps) if one.name == name), None)
 
 
