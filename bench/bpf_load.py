@@ -94,9 +94,9 @@ def start(words: list[str]) -> Start:
         status = Path(f"/proc/{child.pid}/status").read_text()
         peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
         begin = time.perf_counter()
-        child.stdin.close()  # the end for ours
+        child.stdin.close()
         while child.poll() is None and time.perf_counter() - begin < DEADLINE_S:
-            if words[0] == "bpftrace":  # once in a hundred times it does not hear the first
+            if "-e" in words:  # once in a hundred times it does not hear the first
                 child.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(2)
