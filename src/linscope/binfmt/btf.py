@@ -212,21 +212,23 @@ class Btf:
         are not told apart; kinds does).  Raises FormatError when a type in front of the found one is damaged.
         """
         found = self.base.find(name, kinds) if self.base is not None else []
+        return found + sorted(self._iter_found(name, kinds))
+
+    def _iter_found(self, name: str, kinds: tuple[int, ...]) -> Iterator[int]:
+        """Ids of our own types of a name; in order, where every string is there once (in the kernel's BTF)."""
         encoded = name.encode()
         if not encoded or b"\0" in encoded:
-            return found
+            return
         order = "little" if self.little_endian else "big"
         first = self.first_id if self._words else 0
-        mine: list[int] = []
         for offset in self._offsets_of(encoded):
             packed = offset.to_bytes(4, order)  # type: ignore[arg-type]
             at = self._data.find(packed, self._types_at, self._types_end)
             while at >= 0:
                 word, rest = divmod(at - self._types_at, 4)
                 if not rest and (place := self._type_at(word, kinds)) >= 0:
-                    mine.append(first + place)
+                    yield first + place
                 at = self._data.find(packed, at + 1, self._types_end)
-        return found + sorted(mine)
 
     def find_enumerator(self, name: str) -> tuple[int, int] | None:
         """(id of the enum, value) of the first enumerator of a name; None: there is none.  Raises FormatError."""
@@ -288,7 +290,8 @@ class Btf:
 
     def find_one(self, name: str, kinds: tuple[int, ...] = ()) -> int:
         """Id of the first type of a name; 0 when there is none.  See ``find``."""
-        return next(iter(self.find(name, kinds)), 0)
+        found = self.base.find_one(name, kinds) if self.base is not None else 0
+        return found or next(self._iter_found(name, kinds), 0)
 
     def iter_ids(self, kind: int) -> Iterator[int]:
         """Ids of all types of a kind (KIND_*), those of the base first.  Raises FormatError."""
