@@ -6,7 +6,6 @@ Source: Documentation/trace/events.rst; fs/tracefs/inode.c.
 from __future__ import annotations
 
 import ctypes
-import functools
 import os
 
 from linscope.errors import NotInKernel, PermissionDenied
@@ -43,8 +42,17 @@ def find_tracefs() -> str:
     raise PermissionDenied("tracefs is not mounted", where=MOUNT_POINT, next_step=next_step)
 
 
-@functools.cache
+_private: list[str] = []  # where our own mount is, once it was tried
+
+
 def _private_mount() -> str:
+    """``_mount_privately``, done once."""
+    if not _private:
+        _private.append(_mount_privately())
+    return _private[0]
+
+
+def _mount_privately() -> str:
     """A mount of tracefs that is attached nowhere and ends with this process; "" where the kernel refuses (< 5.2).
 
     Source: fsopen(2), fsconfig(2), fsmount(2); numbers from include/uapi/asm-generic/unistd.h, the same on all
