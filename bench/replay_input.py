@@ -50,16 +50,17 @@ def large_recording(folder: Path, size_bytes: int = 1 << 30) -> Path:
     span = np.uint64(int(time.max() - time.min()) + 1000)
     data = np.frombuffer(whole, np.uint8)[start : start + size].copy()
     words = (at - start)[:, None] + np.arange(8)
-    copies = -(-size_bytes // size)
+    first = int((np.concatenate(places) - start).min())  # what is before it is told once
+    copies = -(-(size_bytes - first) // (size - first))
     partial = path.with_suffix(".partial")
     with partial.open("wb") as out:
-        out.write(whole[:start])
+        out.write(whole[: start + first])
         for copy in range(copies):
             data[words] = (time + span * np.uint64(copy)).view(np.uint8).reshape(-1, 8)
-            out.write(data)
-        out.write(_moved(bytes(whole[start + size :]), size * (copies - 1)))
+            out.write(data[first:])
+        out.write(_moved(bytes(whole[start + size :]), (size - first) * (copies - 1)))
         out.seek(48)  # struct perf_file_header, data.size
-        out.write(struct.pack("<Q", size * copies))
+        out.write(struct.pack("<Q", first + (size - first) * copies))
     partial.rename(path)
     return path
 
@@ -67,7 +68,6 @@ def large_recording(folder: Path, size_bytes: int = 1 << 30) -> Path:
 def _moved(tail: bytes, by: int) -> bytes:
     """The table of feature sections, whose offsets count from the file's start, and the sections."""
     (first,) = struct.unpack_from("<Q", tail)
-    table = len(tail) - (len(tail) - 16)  # at least one entry
     out = bytearray(tail)
     base = first  # where the first section begins: behind the table
     count = 0
@@ -77,7 +77,7 @@ def _moved(tail: bytes, by: int) -> bytes:
         count += 1
         if _is_end(tail, count, base):
             return bytes(out)
-        assert count * 16 < len(tail), table
+        assert count * 16 < len(tail)
 
 
 def _is_end(tail: bytes, count: int, base: int) -> bool:
@@ -85,3 +85,9 @@ def _is_end(tail: bytes, count: int, base: int) -> bool:
     offset, size = struct.unpack_from("<QQ", tail, 16 * count)
     last, last_size = struct.unpack_from("<QQ", tail, 16 * (count - 1))
     return not base <= offset < base + len(tail) or offset < last or size > len(tail) or offset != last + last_size
+
+
+def count_events(path: Path) -> int:
+    """The samples in a recording."""
+    with open_perf_data(path) as file:
+        return sum(len(item.scanned.samples["time"]) for item in file.records() if isinstance(item, Chunk))

@@ -11,7 +11,7 @@ import numpy as np
 
 from linscope.lang.bpftrace.options import Options
 from linscope.session.script.output import Output
-from linscope.session.script.replay.contents import Names, StackTable, Wanted, Window
+from linscope.session.script.replay.contents import StackTable, Wanted, Window
 from linscope.session.script.replay.ordering import ordered
 from linscope.session.script.replay.plan import compile_for
 from linscope.session.script.replay.recorded_names import TraceResolver
@@ -108,7 +108,7 @@ class MadeContents:
 
     def resolver(self, settings: Any) -> Resolver:
         """Two kernel symbols."""
-        return TraceResolver("0000000000001000 T first\n0000000000002000 T second\n", settings)
+        return TraceResolver("0000000000001000 T first\n0000000000002000 T second\n", settings, self.ahead_ns)
 
     def problems(self) -> list[str]:
         """Nothing is wrong."""
@@ -124,8 +124,3 @@ def replay(script: str, contents: Any, *, json: bool = False, parameters: Sequen
         code = Replay(plan, contents, output, json=json, quiet=True).run()
         os.lseek(file.fileno(), 0, os.SEEK_SET)
         return file.read().decode(), code
-
-
-def names() -> Names:
-    """No names yet."""
-    return Names()

@@ -135,7 +135,9 @@ def sampled_by(probe: Probe, event: str) -> bool:
 
     event: as perf names it, such as "cpu-clock:u" or "cycles/period=100/".
     """
-    name = event.partition("/")[0].partition(":")[0]
+    head, _, inner = event.partition("/")
+    names = {part.partition(":")[0].strip("/") for part in (head, inner)}  # cpu_core/cycles:p/ too
     if probe.kind == "profile":
-        return name in _CLOCKS
-    return name == probe.target or any(name in group and probe.target in group for group in _SAME)
+        return not names.isdisjoint(_CLOCKS)
+    same = next((group for group in _SAME if probe.target in group), (probe.target,))
+    return not names.isdisjoint(same)

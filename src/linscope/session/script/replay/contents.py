@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from linscope.session.script.values import NOT_RECORDED
+
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
 else:
     from collections import namedtuple
 
-from linscope.session.script.values import NOT_RECORDED
 NO_PID = 0xFFFFFFFF
 COMM_WIDTH = 16
 
@@ -114,7 +115,9 @@ class Names:
             return np.where(tid > last, np.uint32(0), self._of[np.minimum(tid, last)])
         return self._of[tid]
 
-    def texts(self, numbers: NDArray[np.uint32], tid: NDArray[np.uint32], cpu: NDArray[np.uint32]) -> NDArray[np.bytes_]:
+    def texts(
+        self, numbers: NDArray[np.uint32], tid: NDArray[np.uint32], cpu: NDArray[np.uint32]
+    ) -> NDArray[np.bytes_]:
         """The names by their numbers; that of an idle task is its CPU's."""
         found: NDArray[np.bytes_] = np.array(self._names, f"S{COMM_WIDTH}")[numbers]
         idle = np.flatnonzero(tid == 0)
@@ -123,10 +126,3 @@ class Names:
             for one in np.unique(cpus).tolist():
                 found[idle[cpus == one]] = f"swapper/{one}".encode()
         return found
-
-
-def ordered(time_ns: NDArray[np.uint64]) -> NDArray[np.int64] | None:
-    """The rows in time order, equal times as they come; None: they are so already."""
-    if len(time_ns) < 2 or bool((time_ns[1:] >= time_ns[:-1]).all()):
-        return None
-    return np.argsort(time_ns, kind="stable")

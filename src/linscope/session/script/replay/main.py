@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def open_contents(path: str) -> Contents:
-    """A recording by what is in the file.  Raises UsageError: no recording that can be replayed; FormatError, OSError."""
+    """A recording by what is in the file.  Raises UsageError: none that can be replayed; FormatError, OSError."""
     from linscope.formats.perf_data.header import detect as is_perf_data
     from linscope.formats.trace_dat.container import MAGIC
 
@@ -34,6 +34,29 @@ def open_contents(path: str) -> Contents:
     raise UsageError("no recording that a script can run over", where=path, next_step="perf.data and trace.dat are")
 
 
+def list_recorded(path: str, pattern: str) -> int:
+    """Print the probes of a recording that a pattern stands for ("": all).  Raises UsageError, SourceError."""
+    from linscope.lang.probes import parse_attach_point
+    from linscope.session.script.replay.plan import recorded_events
+
+    contents = _open(path)
+    recorded = recorded_events(contents)
+    if pattern:
+        names = [probe.name for probe in recorded.expand(parse_attach_point(pattern))]
+    else:
+        names = [f"tracepoint:{name}" for name in sorted(recorded.tracepoints)]
+    for name in names:
+        print(name)
+    return 0
+
+
+def _open(path: str) -> Contents:
+    try:
+        return open_contents(path)
+    except OSError as failed:
+        raise UsageError("cannot read the recording", where=path, why=os.strerror(failed.errno or 0)) from failed
+
+
 def replay(arguments: Arguments, script: tuple[str, str], options: Options, fd: int) -> int:
     """Run a script over the recording that the command line names; returns the exit code.
 
@@ -42,13 +65,9 @@ def replay(arguments: Arguments, script: tuple[str, str], options: Options, fd: 
     from linscope.session.script.replay.plan import compile_for
     from linscope.session.script.replay.runner import Replay
 
-    try:
-        contents = open_contents(arguments.replay)
-    except OSError as failed:
-        raise UsageError(
-            "cannot read the recording", where=arguments.replay, why=os.strerror(failed.errno or 0)
-        ) from failed
+    contents = _open(arguments.replay)
     text, where = script
+    options.start_ns = contents.start_ns or 0
     plan = compile_for(contents, text, where, options)
     if not arguments.no_warnings:
         for warning in plan.unit.warnings:

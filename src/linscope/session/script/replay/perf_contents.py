@@ -16,8 +16,9 @@ from linscope.errors import FormatError
 from linscope.formats.perf_data import sideband
 from linscope.formats.perf_data.reader import PerfDataFile, open_perf_data
 from linscope.formats.perf_data.stream import Chunk, ToolRecord
-from linscope.session.script.replay.contents import Names, StackTable, Wanted, Window, ordered
+from linscope.session.script.replay.contents import Names, Wanted, Window
 from linscope.session.script.replay.mapped import map_file, mapped_stream
+from linscope.session.script.replay.ordering import Pending
 from linscope.session.script.replay.perf_stacks import WindowStacks
 
 if TYPE_CHECKING:
@@ -28,19 +29,6 @@ _COLUMNS = ("time", "cpu", "pid", "tid", "event", "raw_size", "misc", "address",
 _COMMON_PID = 4  # offset in a raw record: common_type, common_flags, common_preempt_count, common_pid
 _NO_CPU = 0xFFFFFFFF
 _TIMES = {pe.PERF_RECORD_COMM, pe.PERF_RECORD_FORK}
-
-
-class _Piece:
-    """The events of a chunk that were not given yet."""
-
-    def __init__(self, data: bytes | None, columns: dict[str, NDArray[Any]]) -> None:
-        """columns: of the scan, and ``at``: offset of the raw record in data (None: in the mapped file)."""
-        self.data = data
-        self.columns = columns
-
-    def keep(self, rows: NDArray[np.bool_]) -> None:
-        """Forget all other events."""
-        self.columns = {name: column[rows] for name, column in self.columns.items()}
 
 
 class PerfContents:
@@ -65,7 +53,7 @@ class PerfContents:
         cpus = features.get("NRCPUS")
         self.cpus = int(cpus[0]) if isinstance(cpus, Sequence) and cpus else 1
         self.ahead_ns = self._ahead()
-        self.start_ns: int | None = None
+        self.start_ns = self._first_time()
         self._spaces = SpaceBuilder()
         self._damaged = 0
 
@@ -92,6 +80,29 @@ class PerfContents:
         """Wall time minus the recording's clock, by the section CLOCK_DATA."""
         found = self.file.features.get("CLOCK_DATA")
         return found["wall_ns"] - found["clock_ns"] if found else None
+
+    def _first_time(self) -> int | None:
+        """The time of the first sample, on the recording's clock; None: there is none.
+
+        By perf's own word, else from the records up to the end of the second round: then all older ones have come.
+        """
+        told = self.file.features.get("SAMPLE_TIME")
+        if told and told[0]:
+            return int(told[0])
+        file = open_perf_data(self.where)
+        file.attrs, file.features = self.file.attrs, self.file.features
+        first, rounds = None, 0
+        with file:
+            for item in file.records():
+                if not isinstance(item, Chunk):
+                    continue
+                times = item.scanned.samples["time"]
+                if len(times):
+                    first = int(times.min()) if first is None else min(first, int(times.min()))
+                rounds += int(np.count_nonzero(item.scanned.others["type"] == pf.PERF_RECORD_FINISHED_ROUND))
+                if rounds > 1 and first is not None:
+                    break
+        return first
 
     def read_format(self, system: str, event: str) -> str | None:
         """The text of a tracepoint's format; None: the recording has none."""
@@ -148,18 +159,18 @@ class _Reader:
         self.is_wanted = np.array([*wanted.events, False])
         self.names = Names()
         self.comms = CommBuilder()
+        self.processes: dict[int, int] = {}  # of threads
         self.columns = tuple(
             name for name in _COLUMNS
             if (name != "stack" or wanted.stacks) and (name not in ("misc", "address") or wanted.samples)
         )  # fmt: skip
-        self.pieces: list[_Piece] = []
-        self.waiting = 0
+        self.mapped = map_file(contents.file)
+        self.pending = Pending(self.mapped)
         self.side: list[sideband.SideRecord] = []
         self.newest = 0  # time of what came so far
         self.round_end = 0  # of the newest round: the newest time that had come
         self.limit = -1  # all that is not newer has come
         self.stacks = WindowStacks(contents.file.scanner) if wanted.stacks else None
-        self.mapped = map_file(contents.file)
         self.build_ids = {entry.path: entry.build_id for entry in contents.file.build_ids}
 
     def windows(self) -> Iterator[Window]:
@@ -168,7 +179,7 @@ class _Reader:
             if not isinstance(item, Chunk):
                 continue
             self._take(item)
-            if self.waiting >= _ENOUGH and self.limit >= 0:
+            if self.pending.waiting >= _ENOUGH and self.limit >= 0:
                 yield from self._give(self.limit)
         yield from self._give(None)
 
@@ -213,43 +224,15 @@ class _Reader:
         columns["at"] = at
         if self.stacks is not None:
             columns["kernel_stack"], columns["user_stack"] = self.stacks.take(columns.pop("stack"))
-        self.pieces.append(_Piece(data, columns))
-        self.waiting += count
+        self.pending.add(data, columns)
 
     def _give(self, limit: int | None) -> Iterator[Window]:
         """A window of all that is not newer than limit (None: of all)."""
-        if not self.pieces:
+        found = self.pending.give(limit)
+        if found is None:
             self._apply_side(limit)
-            return
-        pieces, base = self.pieces, 0
-        columns: dict[str, list[NDArray[Any]]] = {name: [] for name in pieces[0].columns}
-        for piece in pieces:
-            for name, column in piece.columns.items():
-                columns[name].append(column + np.uint64(base) if name == "at" and base else column)
-            base += len(piece.data or b"")
-        data = self.mapped if self.mapped is not None else b"".join([piece.data or b"" for piece in pieces])
-        whole = {name: np.concatenate(parts) if len(parts) > 1 else parts[0] for name, parts in columns.items()}
-        self._keep_newer(limit)
-        order = ordered(whole["time"])
-        if order is not None:
-            whole = {name: column[order] for name, column in whole.items()}
-        if limit is not None:
-            count = int(np.searchsorted(whole["time"], np.uint64(limit), side="right"))
-            whole = {name: column[:count] for name, column in whole.items()}
-        if len(whole["time"]):
-            yield self._window(data, whole, limit)
         else:
-            self._apply_side(limit)
-
-    def _keep_newer(self, limit: int | None) -> None:
-        kept = []
-        for piece in self.pieces if limit is not None else ():
-            newer = piece.columns["time"] > np.uint64(limit or 0)
-            if newer.any():
-                piece.keep(newer)
-                kept.append(piece)
-        self.pieces = kept
-        self.waiting = sum(len(piece.columns["time"]) for piece in kept)
+            yield self._window(*found, limit)
 
     def _window(self, data: bytes | memoryview, whole: dict[str, NDArray[Any]], limit: int | None) -> Window:
         time, tid, cpu = whole["time"], whole["tid"], whole["cpu"]
@@ -279,12 +262,8 @@ class _Reader:
         for row in rows.tolist():
             (tid[row],) = struct.unpack_from(order + "I", data, int(whole["at"][row]) + _COMMON_PID)
             if pid[row] == _NO_CPU:
-                pid[row] = self._processes.get(int(tid[row]), int(tid[row]))
+                pid[row] = self.processes.get(int(tid[row]), int(tid[row]))
         return tid, pid
-
-    @property
-    def _processes(self) -> dict[int, int]:
-        return self.__dict__.setdefault("_known_processes", {})
 
     # -- names and mappings
 
@@ -329,12 +308,10 @@ class _Reader:
         if change.type == pe.PERF_RECORD_COMM and len(body) >= 8:
             pid, tid = struct.unpack_from(order + "II", body)
             self.names.name(tid, body[8:].partition(b"\0")[0])
-            self._processes[tid] = pid
+            self.processes[tid] = pid
         elif change.type == pe.PERF_RECORD_FORK and len(body) >= 16:
             pid, _, tid, parent = struct.unpack_from(order + "IIII", body)
             if tid != parent:
                 self.names.fork(tid, parent)
-            self._processes[tid] = pid
+            self.processes[tid] = pid
 
-
-__all__ = ["PerfContents", "StackTable"]

@@ -60,5 +60,6 @@ class WindowStacks:
         """All stacks so far."""
         if self._table is None:
             sizes = np.array([0, *(len(stack) // 8 for stack in self._stacks)], np.uint64)
-            self._table = StackTable(np.cumsum(sizes, dtype=np.uint64), np.frombuffer(b"".join(self._stacks), np.uint64))
+            addresses = np.frombuffer(b"".join(self._stacks), np.uint64)
+            self._table = StackTable(np.cumsum(sizes, dtype=np.uint64), addresses)
         return self._table

@@ -85,11 +85,19 @@ class Plan:
         return [bool(runs) or place in self.calls for place, runs in enumerate(self.runs)]
 
 
+def recorded_events(contents: Contents) -> RecordedEvents:
+    """What a recording gives to the compiler."""
+    pairs = list(zip(contents.events, contents.is_tracepoint, strict=True))
+    return RecordedEvents(
+        [name for name, is_tracepoint in pairs if is_tracepoint],
+        [name for name, is_tracepoint in pairs if not is_tracepoint],
+        contents.read_format, same_kernel=contents.same_kernel,
+    )  # fmt: skip
+
+
 def compile_for(contents: Contents, text: str, where: str, options: Options) -> Plan:
     """Compile a script for a recording; options: of the command line.  Raises SourceError."""
-    tracepoints = [n for n, is_one in zip(contents.events, contents.is_tracepoint, strict=True) if is_one]
-    counters = [n for n, is_one in zip(contents.events, contents.is_tracepoint, strict=True) if not is_one]
-    recorded = RecordedEvents(tracepoints, counters, contents.read_format, same_kernel=contents.same_kernel)
+    recorded = recorded_events(contents)
     options.recorded, options.replay = recorded, True
     unit = compile(text, where=where, options=options)
     known = Known(

@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from linscope.session.script.clock import Clocks
+from linscope.columns.spaces import SpaceBuilder
+from linscope.formats.trace_dat.symbols import FileSymbols
+from linscope.session.script.clock import Clocks, strftime
 from linscope.session.script.kernel_symbols import KernelSymbols
-from linscope.session.script.replay.contents import NOT_RECORDED
 from linscope.session.script.resolver import Resolver
 from linscope.session.script.user_symbols import Mappings, UserSymbols
+from linscope.session.script.values import NOT_RECORDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from linscope.columns.spaces import SpaceBuilder
     from linscope.session.script.replay.perf_contents import PerfContents
 
 
@@ -85,8 +86,34 @@ class PerfResolver(Resolver):
         return self._user
 
 
+class FileKernelSymbols(KernelSymbols):
+    """Symbols of the kernel by the text of kallsyms that a recording carries."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__("")
+        self._symbols = FileSymbols(text)
+
+    def find(self, address: int) -> tuple[str, int, str] | None:
+        """(name, distance from its start in bytes, module or "") of an address; None when there is none."""
+        found = self._symbols(address)
+        return None if found is None else (*found, self._symbols.module(address).strip("[]"))
+
+
+class TraceResolver(Resolver):
+    """Names of a trace.dat."""
+
+    def __init__(
+        self, kallsyms: str, settings: Mapping[str, str | int], ahead_ns: int | None = None
+    ) -> None:
+        """kallsyms: as the file carries it; settings: of the unit; ahead_ns: of wall time to the recording's clock."""
+        super().__init__(settings)
+        self.clocks = RecordedClocks(ahead_ns)
+        self._kernel = FileKernelSymbols(kallsyms)
+        self._user = RecordedUserSymbols(SpaceBuilder(), demangle=self._demangle, lines=False)
+
+
 def wall_text(format: str, ahead_ns: int | None, time_ns: int) -> str:
     """time() of a recording: the wall clock then."""
     if ahead_ns is None:
-        return NOT_RECORDED
-    return time.strftime(format, time.localtime((time_ns + ahead_ns) // 1_000_000_000))
+        return NOT_RECORDED + "\n" * format.endswith("\n")
+    return strftime(format, time.localtime((time_ns + ahead_ns) // 1_000_000_000))

@@ -22,6 +22,7 @@ from linscope.session.script.map_values import ScriptMap
 from linscope.session.script.output import JsonForm, Output, TextForm, error
 from linscope.session.script.replay.contents import Wanted
 from linscope.session.script.replay.recorded_maps import RecordedMap, event_without
+from linscope.session.script.replay.recorded_names import wall_text
 
 if TYPE_CHECKING:
     from linscope.bpf.vm.maps import VmMap
@@ -102,7 +103,11 @@ class Replay:
             number: plan.marked.masks[event]
             for number, event in enumerate(plan.unit.events) if event.kind == "unrecorded"
         }  # fmt: skip
+        for number, event in enumerate(plan.unit.events):
+            if event.kind == "time":
+                self.handlers[number] = self._wall_time(event.format.decode("utf-8", "surrogateescape"))
         self._without: dict[tuple[int, int], Handler] = {}  # handlers of events that lack values, by number and mask
+        self._paused = False  # STOP is set
         self._mask: tuple[int, int] | None = None  # number and mask that belong to the next event
         self.ring = self._map(built.place(EVENTS), maps)
         self.stop = self._map(built.place(STOP), maps)
@@ -183,7 +188,7 @@ class Replay:
             reasons = ", ".join(f"{self.plan.marked.reasons[n]} ({count})" for n, count in sorted(numbers.items()))
             error(f"WARNING: {sum(numbers.values())} values were not recorded: {reasons}")
         if self.faults:
-            error(f"WARNING: {self.faults} events could not be run to their end: they are shorter than their format says")
+            error(f"WARNING: {self.faults} events could not be run to their end: shorter than their format says")
         for problem in self.contents.problems():
             error(f"WARNING: {problem}")
 
@@ -294,6 +299,7 @@ class Replay:
         done = batch.records - batch.nonzero
         self.events += done
         self.faults += batch.fault_count
+        self._paused = bool(batch.nonzero)
         return int(done)
 
     # -- what programs tell
@@ -311,7 +317,19 @@ class Replay:
                     self._mask = None
                 else:
                     handlers[number](record)
+            self._paused = True
+        if self._paused:
+            self._paused = False
             self._go_on()
+
+    def _wall_time(self, format: str) -> Handler:
+        """What prints time(): that of the record."""
+
+        def handle(record: bytes) -> None:
+            text = wall_text(format, self.contents.ahead_ns, self.now_ns)
+            self.form.put("time", text.encode("utf-8", "surrogateescape"))
+
+        return handle
 
     def _handler_without(self, number: int, mask: int) -> Handler:
         """What prints an event that lacks values; number: of the event that told it."""
@@ -338,7 +356,8 @@ class _Runs:
         """(rows of the window, in order and as often as they run something; None: all once), what they run."""
         if self.is_simple:
             return None, self.least[window.event]
-        rows, numbers, orders = [], [], []
+        rows: list[NDArray[np.int64]] = []
+        numbers: list[NDArray[np.uint32]] = []
         for place, runs in enumerate(self.plan.runs):
             calls = self.plan.calls.get(place, {})
             if not runs and not calls:
@@ -356,14 +375,14 @@ class _Runs:
                         numbers.append(np.full(len(matching), number, np.uint32))
         if not rows:
             return np.empty(0, np.int64), np.empty(0, np.uint32)
-        orders = np.concatenate(rows)
-        number = np.concatenate(numbers)
-        order = np.lexsort((number, orders))
-        return orders[order], number[order]
+        row, numbered = np.concatenate(rows), np.concatenate(numbers)
+        order = np.lexsort((numbered, row))
+        return row[order], numbered[order]
 
 
 def _call_numbers(window: Window, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """The system call of each record of raw_syscalls: a long at offset 8."""
     raw = np.frombuffer(window.data, np.uint8)
     at = window.at[rows].astype(np.int64)[:, None] + np.arange(8, 16)
-    return raw[np.minimum(at, len(raw) - 1)].copy().view(np.int64)[:, 0]
+    calls: NDArray[np.int64] = raw[np.minimum(at, len(raw) - 1)].view(np.int64)[:, 0]
+    return calls

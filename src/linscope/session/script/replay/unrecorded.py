@@ -85,7 +85,7 @@ def mark(unit: ir.Unit, known: Known) -> Marked:
 
 def _with(node: Any, **fields: object) -> Any:
     """A copy with other fields."""
-    made = type(node).__new__(type(node))
+    made: Any = object.__new__(type(node))
     made.__dict__.update(node.__dict__, **fields)
     return made
 
@@ -459,14 +459,14 @@ class Marker:
             return self._missing(node, "cgroup")
         if number in _CURRENT and self.kind == "interval":
             return self._missing(node, "what ran when an interval was over")
-        return self._children(node)  # type: ignore[no-any-return]
+        return self._children(node)
 
     def binary(self, node: ir.Binary) -> tuple[ir.Expression, Flags]:
         """The process is the upper half of what a helper gives; not all recordings have it."""
         left = node.left
         if not self.known.process and node.sign == ">>" and isinstance(left, ir.Helper) and left.number == _PID_TGID:
             return self._missing(node, "process")
-        return self._children(node)  # type: ignore[no-any-return]
+        return self._children(node)
 
     def never(self, node: ir.Expression) -> tuple[ir.Expression, Flags]:
         """What only the kernel knows."""
@@ -480,7 +480,8 @@ class Marker:
 
     def stack(self, node: Any) -> tuple[ir.Expression, Flags]:
         """Stacks, which not all recordings have."""
-        kind = node.type.kind if isinstance(node, ir.StackTrace) else node.stack.type.kind
+        type: Any = node.type if isinstance(node, ir.StackTrace) else node.stack.type
+        kind = type.kind
         there = self.known.user_stacks if kind == t.USER else self.known.kernel_stacks
         return (node, NONE) if there else self._missing(node, "stacks")
 
