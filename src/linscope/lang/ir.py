@@ -400,6 +400,20 @@ class EmitJoin(Statement):
     space: str
 
 
+class Capture(Statement):
+    """Keep for a replay what is read: a value (size 0; kind: the helper's number), or memory at the address ``value``.
+
+    program: its place in the unit, from 1 on; text: size bytes at most, up to a NUL.
+    """
+
+    value: Expression
+    kind: int
+    program: int
+    size: int = 0
+    text: bool = False
+    space: str = "user"
+
+
 class If(Statement):
     """A decision."""
 

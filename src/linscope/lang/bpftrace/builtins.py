@@ -99,6 +99,7 @@ def nsecs(body: Body, span: Span, clock: str = "monotonic") -> ir.Expression:
         import time
 
         offset = time.clock_gettime_ns(time.CLOCK_TAI) - time.monotonic_ns()
+        body.script.options.lasting = False
         return add(nsecs(body, span), offset)
     if clock not in _CLOCKS:
         raise Wrong(span, f"Invalid timestamp mode: {clock}", "monotonic, boot, tai or sw_tai")
@@ -108,6 +109,7 @@ def nsecs(body: Body, span: Span, clock: str = "monotonic") -> ir.Expression:
 def elapsed(body: Body, span: Span) -> ir.Expression:
     """Nanoseconds since the script was started."""
     start = body.script.options.start_ns
+    body.script.options.lasting = False
     if start is None:
         import time
 
@@ -150,6 +152,7 @@ def ncpus(body: Body, span: Span) -> ir.Expression:
 def cpid(body: Body, span: Span) -> ir.Expression:
     """The process that -c started.  Raises Wrong."""
     child = body.script.options.child
+    body.script.options.lasting = False
     if not child:
         raise Wrong(span, "cpid cannot be used without child command", "start one with -c")
     return ir.Number(t.UINT32, child)
@@ -157,6 +160,7 @@ def cpid(body: Body, span: Span) -> ir.Expression:
 
 def has_cpid(body: Body, span: Span) -> ir.Expression:
     """Whether -c started a process."""
+    body.script.options.lasting = False
     return ir.Number(t.BOOL, int(bool(body.script.options.child)))
 
 

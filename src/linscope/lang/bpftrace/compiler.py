@@ -45,6 +45,8 @@ def compile(text: str, *, where: str = "stdin", options: Options | None = None) 
     _declare_maps(script, program)
     if not probes:
         problems.error((0, 1), "No probes to attach", "begin { ... }, kprobe:vfs_read { ... }")
+    if program.definitions or program.imports or options.includes or not all(_lasts(node) for node in probes):
+        options.lasting = False
     pairs = [(node, _expand(script, node)) for node in probes]
     problems.raise_errors()
     kept = list(problems.warnings)
@@ -102,6 +104,15 @@ def _declare_maps(script: Script, program: sx.Program) -> None:
             script.problems.error(declared.span, f"Redeclaration of existing map: @{declared.name}")
         else:
             script.declared[declared.name] = declared
+
+
+def _lasts(node: sx.Probe) -> bool:
+    """Whether a probe stands for the same places as long as the kernel runs: not for those of a file, or of modules."""
+    user = ("u", "U")
+    return all(
+        not point.text.startswith(user) and (point.text[0] == "t" or not has_wildcard(point.text))
+        for point in node.points
+    )
 
 
 _WITH_KPROBES = {"fentry": "kprobe", "fexit": "kretprobe"}

@@ -49,6 +49,7 @@ class Options:
         """
         self.parameters = [word for word in parameters if not word.startswith("--")]
         self.named = dict(_split(word) for word in parameters if word.startswith("--") and len(word) > 2)
+        self.lasting = True  # whether another run would be compiled to the same: no address or time of now is in it
         self.known: set[str] = set()  # names of the parameters that the script asks for
         self.pid = pid
         self.child = child

@@ -33,6 +33,7 @@ _PATH_SIZE = 1024
 
 def _kaddr(body: Body, node: sx.Call) -> ir.Expression:
     """The address of a kernel symbol."""
+    body.script.options.lasting = False
     name = constant_text(body, node.arguments[0], "kaddr()'s symbol").decode(errors="replace")
     from linscope.lang.bpftrace.addresses import kernel_address
 
@@ -44,6 +45,7 @@ def _kaddr(body: Body, node: sx.Call) -> ir.Expression:
 
 def _uaddr(body: Body, node: sx.Call) -> ir.Expression:
     """The address of a symbol of the probed program, as a pointer to what it holds."""
+    body.script.options.lasting = False
     from linscope.lang.bpftrace.addresses import user_address
 
     name = constant_text(body, node.arguments[0], "uaddr()'s symbol").decode(errors="replace")
@@ -104,6 +106,7 @@ def _cgroup_path(body: Body, node: sx.Call) -> ir.Expression:
 def _cgroupid(body: Body, node: sx.Call) -> ir.Expression:
     import os
 
+    body.script.options.lasting = False
     path = constant_text(body, node.arguments[0], "cgroupid()'s path").decode(errors="replace")
     try:
         return ir.Number(t.UINT64, os.stat(path).st_ino)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from linscope.lang.codegen.generator import Built, Options, generate
+from linscope.lang.built import Built
+from linscope.lang.codegen.generator import Options, generate
 
 __all__ = ["Built", "Options", "generate"]

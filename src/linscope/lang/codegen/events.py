@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from linscope.lang import ir
 from linscope.lang import types as t
+from linscope.lang.built import EXITING
 from linscope.lang.codegen import memory, scalars
 from linscope.lang.codegen.assembler import R0, R1, R2, R3, R4, Label
 from linscope.lang.codegen.function import CONSTANT, Function, Place, Temporary
@@ -26,8 +27,6 @@ def emit(f: Function, node: ir.Emit) -> None:
     """Tell user space some values."""
     event = node.event
     if event.kind == "exit":
-        from linscope.lang.codegen.generator import EXITING
-
         f.code.map_value(R1, f.generator.stop_map(), 0)
         f.code.store_constant(R1, 0, EXITING, 8)
     offsets, fixed = event_layout(event.values)

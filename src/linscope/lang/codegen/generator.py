@@ -11,6 +11,7 @@ from linscope.bpf.program import Map, Program
 from linscope.errors import UsageError
 from linscope.lang import ir
 from linscope.lang import types as t
+from linscope.lang.built import ENDED, EVENTS, EXITING, LOST, STOP, UNSTOPPED, Built
 from linscope.lang.codegen.analysis import Analysis
 from linscope.lang.codegen.assembler import R0, R1, R2, R6, R7, R9, R10, Assembler, Label
 from linscope.lang.codegen.function import MOST_DEPTH, RESULT, RETURNING, SAVED_CONTEXT, SAVED_SCRATCH, Function
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
     from linscope.lang.bpftrace.syntax import Span
     from linscope.lang.probe import Probe
 
-EVENTS, LOST, CONSTANTS, ZEROS, STOP = "events", "lost", "constants", "zeros", "stop"
-EXITING, ENDED = 1, 2  # what STOP holds when exit() was called, when the script has ended
-UNSTOPPED = ("begin", "end", "self", "iter")  # kinds of probes that run also when the script has ended
+CONSTANTS, ZEROS = "constants", "zeros"
 _RING_BYTES = 1 << 22
 _SHARING = 3  # programs that may have taken a CPU from each other
 _STACKS = 1 << 14  # stacks of one kind that are told apart
@@ -49,6 +48,7 @@ class Options:
         stacks: int = _STACKS,
         wakeup_bytes: int = 0,
         replay: bool = False,
+        captures: bool = False,
     ) -> None:
         """cpus: that per-CPU values are kept for (0: this machine's); helper_errors: failed reads are told too.
 
@@ -57,6 +57,7 @@ class Options:
         does, whenever the reader has read all.  Of what there is little (exit, a printed map) it is woken at once.
         replay: for the user-space machine, on one CPU: STOP is set whenever the reader is to be woken, and a record
         that comes while it is gives 1 and does nothing; the dispatching program is chosen by the attach cookie.
+        captures: programs give 1, so that the kernel writes the event to the buffers of those who record it.
         """
         if not cpus:
             from linscope.bpf.kernel.maps import possible_cpus
@@ -68,20 +69,7 @@ class Options:
         self.stacks = stacks
         self.wakeup_bytes = wakeup_bytes
         self.replay = replay
-
-
-class Built:
-    """The result: maps by name and place, and the programs, parallel to Unit.programs."""
-
-    def __init__(self, maps: list[Map], programs: list[Program], script_maps: list[int]) -> None:
-        """script_maps: place of each of Unit.maps among the maps."""
-        self.maps = maps
-        self.programs = programs
-        self.script_maps = script_maps
-
-    def place(self, name: str) -> int | None:
-        """Place of one of our own maps (EVENTS, LOST, STOP, ``stk_16_1``); None: no program needs it."""
-        return next((place for place, one in enumerate(self.maps) if one.name == name), None)
+        self.captures = captures
 
 
 class Generator:

@@ -6,6 +6,7 @@ from linscope.lang import ir
 from linscope.lang.codegen import events, loops, maps
 from linscope.lang.codegen.aggregates import aggregate
 from linscope.lang.codegen.analysis import Analysis
+from linscope.lang.codegen.capture import capture
 from linscope.lang.codegen.assembler import R0, R1, R2, R3, R6, R9, Label
 from linscope.lang.codegen.function import RESULT, RETURNING, Function, Temporary
 from linscope.lang.codegen.memory import clear, into
@@ -70,6 +71,8 @@ def _return(f: Function, node: ir.Return) -> None:
         scalar(f, node.value)
     if node.value is None or f.main.is_typed or f.generator.options.replay:  # of those the kernel takes 0 only
         code.constant(R0, 0)
+    if f.generator.options.captures:
+        code.constant(R0, 1)
     if f.is_main:
         f.exit()
         return
@@ -185,5 +188,5 @@ def _search(f: Function, ranges: list[tuple[int, int, Label]], done: Label) -> N
 _STATEMENTS: dict[type, Callable[[Function, Any], None]] = {
     ir.Evaluate: _evaluate, ir.Set: _set, ir.MapSet: maps.set_value, ir.Aggregate: aggregate, ir.Emit: events.emit,
     ir.EmitJoin: events.emit_join, ir.If: _if, ir.While: loops.while_loop, ir.ForRange: loops.for_range,
-    ir.ForMap: loops.for_map, ir.Break: loops.leave, ir.Continue: loops.leave, ir.Return: _return,
+    ir.Capture: capture, ir.ForMap: loops.for_map, ir.Break: loops.leave, ir.Continue: loops.leave, ir.Return: _return,
 }  # fmt: skip

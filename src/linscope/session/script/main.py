@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from linscope.lang import ir
     from linscope.lang.bpftrace.options import Options
+    from linscope.lang.built import Built
     from linscope.session.script.child import Child
 
     Words = list[str]  # the name list is taken below
@@ -168,10 +169,19 @@ def _start(command: str) -> Child | None:
 def _compile_and_run(
     arguments: Arguments, script: tuple[str, str, Sequence[str]], pid: int, child: Child | None
 ) -> int:  # fmt: skip
+    text, where, parameters = script
+    key = _cache_key(arguments, script, pid)
+    if key is not None:
+        from linscope.session.script.compiled import find
+
+        kept = find(key)
+        if kept is not None:
+            unit, built = kept
+            _warn(arguments, unit)
+            return _run(arguments, unit, "", (pid, child), built)
     from linscope.lang.bpftrace.compiler import compile
     from linscope.lang.bpftrace.options import Options
 
-    text, where, parameters = script
     mode = arguments.mode or ("test" if arguments.test else "bench" if arguments.bench else "")
     options = Options(
         parameters=parameters, pid=pid, child=child.pid if child else 0, unsafe=arguments.unsafe,
@@ -180,9 +190,7 @@ def _compile_and_run(
     if arguments.replay:
         return _replay(arguments, (text, where), options)
     unit = compile(text, where=where, options=options)
-    if not arguments.no_warnings:
-        for warning in unit.warnings:
-            error(warning.text(where))  # type: ignore[attr-defined]  # a Diagnostic
+    _warn(arguments, unit)
     if arguments.list:
         for program in unit.programs:
             for probe in program.probes:
@@ -190,7 +198,42 @@ def _compile_and_run(
         return 0
     if arguments.stage:
         return _show_stage(arguments.stage, unit)
-    return _run(arguments, unit, options, pid, child)
+    built = _generate(arguments, unit)
+    if key is not None and options.lasting:
+        from linscope.session.script.compiled import keep
+
+        keep(key, unit, built)
+    return _run(arguments, unit, mode, (pid, child), built)
+
+
+def _warn(arguments: Arguments, unit: ir.Unit) -> None:
+    if not arguments.no_warnings:
+        for warning in unit.warnings:
+            error(warning.text(unit.where))  # type: ignore[attr-defined]  # a Diagnostic
+
+
+def _cache_key(arguments: Arguments, script: tuple[str, str, Sequence[str]], pid: int) -> bytes | None:
+    """What a compiled script is kept under; None: it is compiled anew."""
+    other = arguments.list or arguments.stage or arguments.replay or arguments.mode or arguments.test
+    if other or arguments.bench or arguments.include or arguments.include_dir or arguments.cmd:
+        return None
+    from linscope.session.script.compiled import key_of
+
+    text, where, parameters = script
+    settings = sorted(one for one in os.environ.items() if one[0].startswith("BPFTRACE_"))
+    try:
+        return key_of(text, where, list(parameters), pid, arguments.unsafe, arguments.helper_errors, settings)
+    except OSError:
+        return None
+
+
+def _generate(arguments: Arguments, unit: ir.Unit) -> Built:
+    from linscope.lang.codegen import Options as CodeOptions
+    from linscope.lang.codegen import generate
+
+    made = CodeOptions(helper_errors=arguments.helper_errors)
+    made.ring_bytes = _ring_size(unit) or made.ring_bytes
+    return generate(unit, made)
 
 
 def _replay(arguments: Arguments, script: tuple[str, str], options: Options) -> int:
@@ -214,8 +257,9 @@ def _open_output(arguments: Arguments) -> int:
         raise Refused(f"failed to open output file '{arguments.output}': {failed.strerror}") from None
 
 
-def _run(arguments: Arguments, unit: ir.Unit, options: Options, pid: int, child: Child | None) -> int:
-    from linscope.lang.codegen import Options as CodeOptions
+def _run(
+    arguments: Arguments, unit: ir.Unit, mode: str, processes: tuple[int, Child | None], built: Built
+) -> int:  # fmt: skip
     from linscope.session.script.runner import Runner
 
     fd = _open_output(arguments)
@@ -225,14 +269,12 @@ def _run(arguments: Arguments, unit: ir.Unit, options: Options, pid: int, child:
         warnings=not arguments.no_warnings,
     )  # fmt: skip
     try:
-        made = CodeOptions(helper_errors=arguments.helper_errors)
-        made.ring_bytes = _ring_size(unit) or made.ring_bytes
-        runner.load(made)
+        runner.load(built=built)
         if arguments.dry_run:
             return 0
-        if options.mode:
-            return runner.benchmark() if options.mode == "bench" else runner.test()
-        return runner.run(pid=pid, child=child)
+        if mode:
+            return runner.benchmark() if mode == "bench" else runner.test()
+        return runner.run(pid=processes[0], child=processes[1])
     finally:
         runner.close()
         if fd != 1:

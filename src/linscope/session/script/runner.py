@@ -11,8 +11,7 @@ import time
 
 from linscope.bpf.kernel.maps import KernelMap
 from linscope.errors import UsageError
-from linscope.lang.codegen import generate
-from linscope.lang.codegen.generator import ENDED, EVENTS, LOST, STOP
+from linscope.lang.built import ENDED, EVENTS, LOST, STOP
 from linscope.session.script.attaching import OURS, Attached, attach, load_program
 from linscope.session.script.events import Handlers, make_handlers
 from linscope.session.script.map_values import ScriptMap
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
     from linscope.bpf.kernel.programs import KernelProgram
     from linscope.bpf.kernel.ring_buffer import RingBuffer
     from linscope.lang import ir
-    from linscope.lang.codegen import Built, Options
+    from linscope.lang.built import Built
+    from linscope.lang.codegen import Options
     from linscope.session.script.child import Child
     from linscope.session.script.events import Handler
     from linscope.session.script.signals import Signals
@@ -72,9 +72,16 @@ class Runner:
 
     # -- setting up
 
-    def load(self, options: Options | None = None) -> None:
-        """Make the maps, load the programs.  Raises SourceError (the verifier's no), SystemCallError."""
-        built = self.built = generate(self.unit, options)
+    def load(self, options: Options | None = None, *, built: Built | None = None) -> None:
+        """Make the maps, load the programs.  built: the code, when it is there already.
+
+        Raises SourceError (the verifier's no), SystemCallError.
+        """
+        if built is None:
+            from linscope.lang.codegen import generate
+
+            built = generate(self.unit, options)
+        self.built = built
         for definition in built.maps:
             self.maps.append(KernelMap.create(definition))
         for source, program in zip(self.unit.programs, built.programs, strict=True):
