@@ -1,8 +1,8 @@
 """Which eBPF programs a script becomes: probes that can share a program do.
 
 ``kprobe:vfs_*`` is one program, unless it asks for the probe's name; tracepoints whose arguments are used share one
-when these lie at the same places; more than a few system calls become one program on all of them
-(ir.Program.dispatch), which costs one attachment instead of hundreds.
+when these lie at the same places; those of system calls become one program on all of them (ir.Program.dispatch), which
+is attached in less than a millisecond where each tracepoint takes the kernel 30.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from linscope.lang.probe import Probe
 
 _ALONE = ("begin", "end", "self", "test", "bench", "fentry", "fexit", "usdt", "iter")  # each has its own program
-_FEW_SYSCALLS = 2  # tracepoints of system calls that are attached one by one
 
 
 class Group:
@@ -40,7 +39,7 @@ class Group:
 def make_groups(script: Script, nodes: Iterable[tuple[sx.Probe, list[Probe]]]) -> list[Group]:
     """The programs of a script's probes, which are given with the places that they stand for."""
     pairs = list(nodes)
-    many = _syscalls_of(pairs) if not script.options.replay else ""
+    many = _syscalls_of(pairs) if not (script.options.replay or script.options.one_by_one) else ""
     groups: list[Group] = []
     for number, (node, probes) in enumerate(pairs):
         used = names_of_arguments(node)
@@ -54,11 +53,11 @@ def make_groups(script: Script, nodes: Iterable[tuple[sx.Probe, list[Probe]]]) -
 
 
 def _syscalls_of(pairs: list[tuple[sx.Probe, list[Probe]]]) -> str:
-    """sys_enter sys_exit: those of which there are many."""
+    """sys_enter sys_exit: those that there are."""
     found = []
     for side in ("sys_enter", "sys_exit"):
         count = sum(_side(probe) == side for _, probes in pairs for probe in probes)
-        if count > _FEW_SYSCALLS:
+        if count:
             found.append(side)
     return " ".join(found)
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+_CURRENT_TASK = 35
+# arch/x86/include/asm/thread_info.h since v5.11: flags, syscall_work, status, at the start of struct task_struct
+_THREAD_STATUS, _TS_COMPAT = 16, 2
 _ORIG_AX = 120  # of struct pt_regs, x86-64
 _PROBE_READ_KERNEL, _ATTACH_COOKIE = 113, 174
 
@@ -121,6 +124,8 @@ class Dispatch:
                 _add_range(ranges, number, any_of_them)
         _search(self.f, ranges, done)
         self.f.code.place(any_of_them)
+        if not self.f.generator.options.replay:
+            self._leave_compat(done)
 
     def bodies(self) -> None:
         """Jump to the statements of this system call, and these."""
@@ -136,6 +141,23 @@ class Dispatch:
             statements(self.f, body)
             code.jump(done)
         code.place(done)
+
+    def _leave_compat(self, done: Label) -> None:
+        """Jump when the call is one of a 32-bit program, whose numbers mean others: tracepoints leave them out too."""
+        f = self.f
+        code = f.code
+        mark = f.mark()
+        room = f.memory(8)
+        code.call(_CURRENT_TASK)
+        code.move(R3, R0)
+        code.alu_constant("+", R3, _THREAD_STATUS)
+        f.address(room, R1)
+        code.constant(R2, 4)
+        code.call(_PROBE_READ_KERNEL)
+        code.load(R0, f.base(room), room.offset, 4)
+        code.alu_constant("&", R0, _TS_COMPAT)
+        code.branch_constant("!=", R0, 0, done)
+        f.release(mark)
 
     def _load(self) -> None:
         """r0 = the number of the system call"""

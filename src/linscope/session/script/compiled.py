@@ -7,7 +7,6 @@ and renamed; one that is damaged, or of another version, is not there.
 
 from __future__ import annotations
 
-import contextlib
 import marshal
 import os
 
@@ -85,12 +84,14 @@ def keep(key: bytes, unit: ir.Unit, built: Built) -> None:
     path = _path(key)
     folder = path.rpartition("/")[0]
     beside = f"{path}.{os.getpid()}"
-    with contextlib.suppress(OSError):
+    try:
         os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - pathlib takes longer than the rest
         with open(beside, "wb") as file:
             file.write(data)
         os.replace(beside, path)  # noqa: PTH105
         _make_room(folder)
+    except OSError:  # a cache that cannot be written to is none
+        return
 
 
 def _make_room(folder: str) -> None:
