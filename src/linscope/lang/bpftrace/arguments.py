@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from linscope.lang.definitions import Definitions
     from linscope.lang.probe import Probe
 
+REGISTERS = "registers"  # Probe.arguments of a tracepoint of system calls that is attached as a raw one
 _FIRST_ARGUMENT = 16  # of a system call, in the tracepoint's record
 
 
@@ -50,6 +51,9 @@ def probe_arguments(definitions: Definitions, probe: Probe, *, by_registers: boo
     if probe.kind == "kprobe" and probe.target and not probe.offset:
         function = definitions.find_function(probe.target, probe.module)
         return _of_function(function.arguments) if function is not None else None
+    if probe.arguments == REGISTERS:
+        found = definitions.tracepoint("raw_syscalls", probe.target)
+        return _in_registers(found) if found is not None else None
     if probe.kind == "rawtracepoint":
         return definitions.raw_tracepoint(probe.target)
     if probe.kind == "uprobe":
@@ -61,7 +65,7 @@ def _in_registers(found: t.Struct) -> t.Struct:
     """A system call's record as the registers that its values are in."""
     fields = []
     for field in found.fields:
-        if field.name == "__syscall_nr":
+        if field.name in ("__syscall_nr", "id"):
             offset = registers.SYSCALL_NUMBER
         elif field.name == "ret":
             offset = registers.OFFSETS[registers.RETURN]

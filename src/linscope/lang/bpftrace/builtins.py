@@ -11,7 +11,7 @@ import os
 from linscope.lang import ir
 from linscope.lang import types as t
 from linscope.lang.bpftrace import registers
-from linscope.lang.bpftrace.arguments import find_arguments, find_return
+from linscope.lang.bpftrace.arguments import REGISTERS, find_arguments, find_return
 from linscope.lang.bpftrace.convert import CONTEXT, Place, add, at, load, number, text
 from linscope.lang.bpftrace.members import member
 from linscope.lang.bpftrace.problems import Wrong
@@ -214,7 +214,7 @@ def ctx(body: Body, span: Span) -> ir.Expression:
 def args(body: Body, span: Span) -> ir.Expression | Place:
     """The event's arguments, as a struct.  Raises Wrong."""
     found = find_arguments(body, span)
-    if body.syscalls:
+    if body.syscalls or body.probes[0].arguments == REGISTERS:
         return Place(found, ir.FromContext(t.UINT64, 0), t.KERNEL, span)
     return Place(found, ir.Context(t.UINT64), CONTEXT, span)
 
@@ -296,6 +296,8 @@ def syscall_names(body: Body) -> int:
 def probetype(body: Body, span: Span) -> ir.Expression:
     """The kind of the probe."""
     kind = "special" if body.is_begin and body.kind not in ("test", "bench") else body.kind
+    if body.probes[0].arguments == REGISTERS:
+        kind = "tracepoint"
     return text(kind.encode())
 
 

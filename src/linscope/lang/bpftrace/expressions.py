@@ -28,6 +28,7 @@ _LEVELS = (
 _LEVEL_OF = {sign: level for level, signs in enumerate(_LEVELS) for sign in signs}
 _UNARY = ("-", "!", "~", "*", "&", "++", "--", "+")
 _MOST_NESTED = 100
+_MOST_JOINED = 250  # operands of one level: a + b + c ...
 TYPES = frozenset(
     (
         "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "string", "buffer", "inet",
@@ -117,15 +118,18 @@ class ExpressionParser:
 
     # -- expressions
 
-    def expression(self) -> sx.Expression:
-        """Any expression.  Raises WrongProgram."""
+    def deeper(self) -> None:
+        """What comes is a level deeper; ``_depth`` is counted down behind it.  Raises WrongProgram: too deep."""
         self._depth += 1
         if self._depth > _MOST_NESTED:
             raise WrongProgram(f"nested more than {_MOST_NESTED} deep", self.peek().start)
-        try:
-            return self._conditional()
-        finally:
-            self._depth -= 1
+
+    def expression(self) -> sx.Expression:
+        """Any expression.  Raises WrongProgram."""
+        self.deeper()
+        found = self._conditional()
+        self._depth -= 1
+        return found
 
     def _conditional(self) -> sx.Expression:
         start = self.peek().start
@@ -147,7 +151,7 @@ class ExpressionParser:
         """Operands joined by operators of a level or higher ones."""
         start = self.peek().start
         left = self._unary()
-        while True:
+        for _ in range(_MOST_JOINED):
             token = self.peek()
             level = _LEVEL_OF.get(token.text, -1) if token.kind == SIGN else -1
             if level < lowest or (self._no_predicate_end and self._ends_predicate()):
@@ -155,6 +159,7 @@ class ExpressionParser:
             sign = self.next().text
             right = self._binary(level + 1)
             left = sx.Binary(self.span_from(start), sign, left, right)
+        raise WrongProgram(f"more than {_MOST_JOINED} operators one after the other", self.peek().start)
 
     def _ends_predicate(self) -> bool:
         """Whether the slash that comes next closes a predicate: a brace follows it."""
@@ -174,9 +179,7 @@ class ExpressionParser:
     def _unary(self) -> sx.Expression:
         token = self.peek()
         if token.kind == SIGN and token.text in _UNARY:
-            self._depth += 1
-            if self._depth > _MOST_NESTED:
-                raise WrongProgram(f"nested more than {_MOST_NESTED} deep", token.start)
+            self.deeper()
             self.next()
             operand = self._unary()
             self._depth -= 1
@@ -185,13 +188,15 @@ class ExpressionParser:
             self.next()
             type_ = self.type_name()
             self.expect(")")
+            self.deeper()
             operand = self._unary()
+            self._depth -= 1
             return sx.Cast(self.span_from(token.start), type_, operand)
         return self._postfix(self._primary())
 
     def _postfix(self, found: sx.Expression) -> sx.Expression:
         start = found.span[0]
-        while True:
+        for _ in range(_MOST_NESTED):
             token = self.peek()
             if token.kind != SIGN:
                 return found
@@ -213,6 +218,7 @@ class ExpressionParser:
                 found = sx.Postfix(self.span_from(start), token.text, found)
             else:
                 return found
+        raise WrongProgram(f"nested more than {_MOST_NESTED} deep", self.peek().start)
 
     def _primary(self) -> sx.Expression:
         token = self.peek()
@@ -350,8 +356,10 @@ class ExpressionParser:
     def type_name(self) -> sx.TypeName:
         """A type.  Raises WrongProgram."""
         start = self.peek().start
+        self.deeper()
         found = self._type_base()
-        while True:
+        self._depth -= 1
+        for _ in range(_MOST_NESTED):
             if self.take("*"):
                 found = sx.PointerType(self.span_from(start), found)
             elif self.is_sign("["):
@@ -370,6 +378,7 @@ class ExpressionParser:
                     found = sx.ArrayType(self.span_from(start), found, length)
             else:
                 return found
+        raise WrongProgram(f"nested more than {_MOST_NESTED} deep", self.peek().start)
 
     def _type_base(self) -> sx.TypeName:
         start = self.peek().start

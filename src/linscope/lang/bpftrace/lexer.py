@@ -27,6 +27,7 @@ _HEX = frozenset("0123456789abcdefABCDEF_")
 _ESCAPES = {"n": 10, "t": 9, "r": 13, "a": 7, "b": 8, "f": 12, "v": 11, "\\": 92, '"': 34, "'": 39, "?": 63}
 _INTEGER_SUFFIXES = {"", "u", "l", "ul", "ll", "ull", "lu", "llu"}
 _LARGEST = (1 << 64) - 1
+_LONGEST = 100  # digits, zeros in front among them
 
 
 class Token:
@@ -134,7 +135,7 @@ class Lexer:
         if self.at == start:
             return None
         digits = self.text[start : self.at]
-        return Token(NUMBER, digits, start, self.at, int(digits))
+        return Token(NUMBER, digits, start, self.at)
 
     def attach_point(self) -> Token:
         """The text of an attach point, up to space, a comma or a brace.  Raises WrongProgram: none."""
@@ -181,13 +182,15 @@ class Lexer:
             hint = f"durations are {', '.join(DURATIONS)}; integers may end in u, l, ul, ll, ull"
             raise WrongProgram(f"a number cannot end in {suffix!r}", digits_end, hint)
         base, _, exponent = digits.lower().partition("e") if digits[:2].lower() != "0x" else (digits, "", "")
+        if len(base) > _LONGEST:
+            raise WrongProgram(f"a number of {len(base)} digits does not fit into 64 bits", start)
         octal = len(base) > 1 and base[0] == "0" and base.isdigit()
         try:
             value = int(base, 8 if octal else 0)
         except ValueError:
             raise WrongProgram(f"no number: {digits!r}", start, "octal numbers have the digits 0 to 7") from None
         if exponent:
-            if int(exponent) > 19:
+            if len(exponent) > 2 or int(exponent) > 19:
                 raise WrongProgram(f"{digits} does not fit into 64 bits", start)
             value *= 10 ** int(exponent)
         value *= DURATIONS.get(suffix, 1)

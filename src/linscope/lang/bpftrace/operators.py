@@ -25,7 +25,7 @@ def common_sign(left: ir.Expression, right: ir.Expression) -> bool:
     """Whether the two are calculated with as signed numbers."""
     for one, other in ((left, right), (right, left)):
         if isinstance(one, ir.Number) and one.value >= 0 and one.type.signed:
-            return other.type.signed or (isinstance(other, ir.Number) and other.value >= 0 and one.value < 1 << 63)
+            return other.type.signed
     return left.type.signed or right.type.signed
 
 

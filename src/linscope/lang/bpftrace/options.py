@@ -39,13 +39,14 @@ class Options:
         trampolines: bool = True,
         start_ns: int | None = None,
         recorded: Recorded | None = None,
+        one_by_one: bool = False,
     ) -> None:
         """parameters: positional ones, with named ones (--name=value) among them; pid: only this process, 0 for all.
 
         trampolines: whether the kernel has what fentry and fexit need; else they become kprobes.
         child: pid of the command that is started (cpid); environment: BPFTRACE_* settings; mode: test or bench; replay:
         the programs run over a recording; start_ns: what elapsed counts from (CLOCK_MONOTONIC; None: now).
-        recorded: the events that there are instead of this kernel's.
+        recorded: the events that there are instead of this kernel's; one_by_one: no program runs for all system calls.
         """
         self.parameters = [word for word in parameters if not word.startswith("--")]
         self.named = dict(_split(word) for word in parameters if word.startswith("--") and len(word) > 2)
@@ -62,6 +63,7 @@ class Options:
         self.trampolines = trampolines
         self.start_ns = start_ns
         self.recorded = recorded
+        self.one_by_one = one_by_one
 
 
 def _split(word: str) -> tuple[str, str | None]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _ASSIGNMENTS = ("=", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "<<=", ">>=")
 _MOST = 20  # diagnostics
+TOO_DEEP = "too much is nested here"
 _TAGS = ("struct", "union", "enum", "typedef")
 _WITHOUT_SEMICOLON = (sx.While, sx.Unroll, sx.ForMap, sx.ForRange)
 
@@ -50,6 +51,10 @@ class _Parser(ExpressionParser):
                     break
                 self._item(made)
             except WrongProgram as wrong:
+                self.problems.append(diagnostic(self.text, wrong))
+                self._recover(wrong.at)
+            except RecursionError:  # many levels of operators in many brackets
+                wrong = WrongProgram(TOO_DEEP, min(self.lexer.at, len(self.text)))
                 self.problems.append(diagnostic(self.text, wrong))
                 self._recover(wrong.at)
         return made
@@ -202,6 +207,7 @@ class _Parser(ExpressionParser):
     def block(self, *, value: bool = False) -> sx.Block:
         """Statements in braces.  value: the last one may be an expression without a semicolon, its worth."""
         start = self.expect("{").start
+        self.deeper()
         statements: list[sx.Statement] = []
         while not self.is_sign("}"):
             if self.take(";"):
@@ -211,6 +217,7 @@ class _Parser(ExpressionParser):
                 bare = isinstance(statement.expression, sx.IfExpression | sx.Block)
                 if self.is_sign("}") and value:
                     self.next()
+                    self._depth -= 1
                     return sx.Block(self.span_from(start), statements, statement.expression)
                 if not bare and not self.is_sign("}"):
                     self._semicolon()
@@ -218,6 +225,7 @@ class _Parser(ExpressionParser):
                 self._semicolon()
             statements.append(statement)
         self.next()
+        self._depth -= 1
         return sx.Block(self.span_from(start), statements)
 
     def _semicolon(self) -> None:
@@ -317,7 +325,9 @@ class _Parser(ExpressionParser):
         if self.take("else"):
             if self.is_word("if") or self.is_word("comptime"):
                 self.take("comptime")
+                self.deeper()
                 other = self.if_expression()
+                self._depth -= 1
                 no = sx.Block(other.span, [], other)
             else:
                 no = self.block(value=True)

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from linscope.lang import ir
 from linscope.lang.bpftrace import syntax as sx
-from linscope.lang.bpftrace.arguments import probe_arguments
+from linscope.lang.bpftrace.arguments import REGISTERS, probe_arguments
 from linscope.lang.bpftrace.problems import Wrong
 from linscope.lang.bpftrace.state import Body, NeedsOneProbe, Script
 from linscope.lang.bpftrace.statements import block, predicate
 from linscope.lang.bpftrace.type_names import type_text
 from linscope.lang.nodes import Node
+from linscope.lang.probe import Probe
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from linscope.lang.probe import Probe
 
 _ALONE = ("begin", "end", "self", "test", "bench", "fentry", "fexit", "usdt", "iter")  # each has its own program
 
@@ -39,17 +39,25 @@ class Group:
 def make_groups(script: Script, nodes: Iterable[tuple[sx.Probe, list[Probe]]]) -> list[Group]:
     """The programs of a script's probes, which are given with the places that they stand for."""
     pairs = list(nodes)
-    many = _syscalls_of(pairs) if not (script.options.replay or script.options.one_by_one) else ""
+    direct = not (script.options.replay or script.options.one_by_one)
+    many = _syscalls_of(pairs) if direct else ""
     groups: list[Group] = []
     for number, (node, probes) in enumerate(pairs):
         used = names_of_arguments(node)
         sorted_: dict[object, list[Probe]] = {}
-        for probe in probes:
+        for probe in [_without_record(probe, used) for probe in probes] if direct else probes:
             sorted_.setdefault(_key(script, probe, used, many), []).append(probe)
         for place, (key, members) in enumerate(sorted_.items()):
             syscalls = str(key[1]) if isinstance(key, tuple) and key[0] == "syscalls" else ""
             groups.append(Group(node, members, f"{members[0].kind}_{number + 1}_{place + 1}", syscalls))
     return groups
+
+
+def _without_record(probe: Probe, used: frozenset[str]) -> Probe:
+    """raw_syscalls:sys_enter and sys_exit as raw tracepoints, unless their list of arguments is asked for."""
+    if probe.kind != "tracepoint" or probe.module != "raw_syscalls" or not used <= {"id", "ret"}:
+        return probe
+    return Probe("rawtracepoint", probe.name, target=probe.target, arguments=REGISTERS)
 
 
 def _syscalls_of(pairs: list[tuple[sx.Probe, list[Probe]]]) -> str:

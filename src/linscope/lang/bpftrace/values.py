@@ -279,9 +279,15 @@ def add_to_map(body: Body, target: sx.MapAccess, delta: ir.Expression, span: Spa
 
 
 def _binary(body: Body, node: sx.Binary) -> ir.Expression:
-    if node.sign in ("&&", "||"):
-        return logical(body, node.sign, lower(body, node.left), lower(body, node.right), node.span)
-    return binary(body, node.sign, lower(body, node.left), lower(body, node.right), node.span)
+    joined = [node]
+    while isinstance(left := joined[-1].left, sx.Binary):  # a + b + c: one after the other, not in one another
+        joined.append(left)
+    value = lower(body, joined[-1].left)
+    for one in reversed(joined):
+        right = lower(body, one.right)
+        combine = logical if one.sign in ("&&", "||") else binary
+        value = combine(body, one.sign, value, right, one.span)
+    return value
 
 
 def _conditional(body: Body, node: sx.Conditional) -> ir.Expression:
