@@ -1,7 +1,7 @@
 """bpftrace's own runtime cases (../shared/conformance/bpftrace): read, run with linscope, compare.
 
-A case: lines of WORD TEXT; lines that begin with blanks go on with the one before.  PROG is a script, RUN a shell command
-with {{BPFTRACE}} in it; AFTER runs when the probes are attached, BEFORE runs before.  Source of the format: bpftrace,
+A case: lines of WORD TEXT; lines that begin with blanks go on with the one before.  PROG is a script, RUN a shell
+command with {{BPFTRACE}} in it; AFTER runs when the probes are attached, BEFORE runs before.  Source of the format: bpftrace,
 tests/README.md.
 """
 
@@ -110,6 +110,7 @@ def iter_cases() -> Iterator[Case]:
             continue
         words: dict[str, list[str]] = {}
         last: list[str] = []
+        indent = 0
         for line in [*path.read_text().splitlines(), ""]:
             if not line.strip():
                 if words:
@@ -121,9 +122,10 @@ def iter_cases() -> Iterator[Case]:
                 continue
             elif line[0] == " ":
                 blanks = len(line) - len(line.lstrip(" "))
-                last[-1] += "\n" + line[min(blanks, len(word) + 1) :]
+                last[-1] += "\n" + line[min(blanks, indent) :]
             else:
                 word, _, text = line.partition(" ")
+                indent = len(word) + 1
                 last = words.setdefault(word, [])
                 last.append(text)
 

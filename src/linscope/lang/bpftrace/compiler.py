@@ -41,7 +41,7 @@ def compile(text: str, *, where: str = "stdin", options: Options | None = None) 
     for function in program.functions:
         problems.error(function.span, f"fn {function.name}: functions are not supported", "a macro does the same")
     probes = expand_macros(program, problems)
-    script = Script(problems, _definitions(program, options, problems), settings, options)
+    script = Script(problems, _definitions(program, options, settings, problems), settings, options)
     _declare_maps(script, program)
     if not probes:
         problems.error((0, 1), "No probes to attach", "begin { ... }, kprobe:vfs_read { ... }")
@@ -83,12 +83,17 @@ def _lower_group(script: Script, group: Group) -> list[ir.Program]:
         return []
 
 
-def _definitions(program: sx.Program, options: Options, problems: Problems) -> Definitions:
+def _definitions(
+    program: sx.Program, options: Options, settings: dict[str, str | int], problems: Problems
+) -> Definitions:
     """The types and constants of the script and of the kernel; what is wrong goes to problems."""
     parts = [(definition.text, definition.span[0]) for definition in program.definitions]
-    make = Definitions if options.recorded is None else options.recorded.definitions
+    dirs, includes = list(options.include_dirs), list(options.includes)
     try:
-        return make(parts, include_dirs=list(options.include_dirs), includes=list(options.includes))
+        if options.recorded is not None:
+            return options.recorded.definitions(parts, include_dirs=dirs, includes=includes)
+        size = int(settings["max_strlen"]) + 1
+        return Definitions(parts, include_dirs=dirs, includes=includes, string_size=size, script=program.text)
     except SourceError as error:
         problems.errors += error.diagnostics
         return Definitions([])
@@ -134,8 +139,9 @@ def _expand(script: Script, node: sx.Probe) -> list[Probe]:
     missing: list[tuple[sx.AttachPoint, str, str]] = []
     for point in node.points:
         try:
-            parsed, recorded = parse_attach_point(point.text), script.options.recorded
-            found += expand(parsed, pid=script.options.pid or None) if recorded is None else recorded.expand(parsed)
+            pid, recorded = script.options.pid or None, script.options.recorded
+            parsed = parse_attach_point(point.text, pid=pid, parameters=script.options.parameters)
+            found += expand(parsed, pid=pid) if recorded is None else recorded.expand(parsed)
         except SourceError as error:
             first = error.diagnostics[0]
             missing.append((point, first.what, first.hint))
