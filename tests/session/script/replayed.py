@@ -69,6 +69,7 @@ class MadeContents:
     cpus = 2
     release = ""
     same_kernel = False
+    session: dict[str, Any] = {}
 
     def __init__(
         self, made: Sequence[Made], *, window: int = 1000, has_process: bool = True, ahead_ns: int | None = None
@@ -109,6 +110,9 @@ class MadeContents:
     def resolver(self, settings: Any) -> Resolver:
         """Two kernel symbols."""
         return TraceResolver("0000000000001000 T first\n0000000000002000 T second\n", settings, self.ahead_ns)
+
+    def own_captures(self, program: int) -> None:
+        """There are none."""
 
     def problems(self) -> list[str]:
         """Nothing is wrong."""

@@ -152,6 +152,10 @@ class Writer:
             self._features_stand = False
             os.pwrite(self.fd, bytes(32), pf.FILE_HEADER_SIZE - 32)
 
+    def section(self, bit: int) -> tuple[int, int]:
+        """(offset in the file, size) of a section that ``start`` was given."""
+        return self._features[bit]
+
     def discard_tail(self, size: int) -> None:
         """Cut the data back to its first size bytes (the end of a record); a pipe cannot be."""
         if self.pipe:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from linscope.abi import bpf as b
 from linscope.bpf.program import Map, Program
-from linscope.errors import UsageError
 from linscope.lang import ir
 from linscope.lang import types as t
 from linscope.lang.built import ENDED, EVENTS, EXITING, LOST, STOP, UNSTOPPED, Built
 from linscope.lang.codegen.analysis import Analysis
-from linscope.lang.codegen.assembler import R0, R1, R2, R6, R7, R9, R10, Assembler, Label
+from linscope.lang.codegen.assembler import R0, R1, R2, R6, R7, R9, R10, Assembler, Label, TooLarge
 from linscope.lang.codegen.function import MOST_DEPTH, RESULT, RETURNING, SAVED_CONTEXT, SAVED_SCRATCH, Function
 from linscope.lang.types import round_up
 from linscope.lang.unit import BUCKETED, bucket_count, bucket_offset
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from linscope.lang.probe import Probe
 
 CONSTANTS, ZEROS = "constants", "zeros"
-_RING_BYTES = 1 << 22
+_RING_BYTES = 1 << 23
 _SHARING = 3  # programs that may have taken a CPU from each other
 _STACKS = 1 << 14  # stacks of one kind that are told apart
 _REGISTER_PROBES = ("kprobe", "kretprobe", "uprobe", "uretprobe", "usdt")
@@ -173,10 +172,23 @@ class Generator:
         return self.errors[key]
 
     def program(self, source: ir.Program, number: int) -> Program:
-        """One program."""
+        """One program.  Raises SourceError: the kernel allows no such one."""
+        try:
+            return self._program(source, number)
+        except TooLarge as limit:
+            what, span = str(limit), limit.span
+        except RecursionError:
+            what, span = "too much is nested here", source.body[0].span if source.body else (0, 0)
+        from linscope.errors import SourceError
+        from linscope.lang.bpftrace.problems import diagnostic_at
+
+        raise SourceError([diagnostic_at(self.unit.text, span, what)], where=self.unit.where)
+
+    def _program(self, source: ir.Program, number: int) -> Program:
         known = Analysis(source)
         if known.depth > MOST_DEPTH:
-            raise UsageError(f"{known.depth} loops inside of each other; the kernel allows {MOST_DEPTH}")
+            what = f"{known.depth} loops inside of each other; the kernel allows {MOST_DEPTH}"
+            raise TooLarge(what, source.body[0].span if source.body else (0, 0))
         main = self._write(source, number, known, early=True) or self._write(source, number, known, early=False)
         assert main is not None
         return link(self, main.code, source)
@@ -210,7 +222,7 @@ class Generator:
             statements(main, body)
         else:
             dispatch.bodies()
-        main.code.constant(R0, 0)
+        main.code.constant(R0, int(self.options.captures))
         if main.shares_cpu:
             main.code.place(main.end)
             if main.scratch_needed:
@@ -220,7 +232,7 @@ class Generator:
         main.code.prepend(head)
         if done.uses:
             main.code.place(done)
-            main.code.constant(R0, 0)
+            main.code.constant(R0, int(self.options.captures))
             main.code.exit()
         return main
 
@@ -233,7 +245,7 @@ class Generator:
             code.load(R2, R2, 0, 8)
             at_once = kind in _CLOCKS or self.options.replay
             code.branch_constant("<", R2, EXITING if at_once else ENDED, on)
-            code.constant(R0, int(self.options.replay))
+            code.constant(R0, int(self.options.replay or self.options.captures))
             code.exit()
             code.place(on)
 

@@ -6,8 +6,8 @@ from linscope.lang import ir
 from linscope.lang.codegen import events, loops, maps
 from linscope.lang.codegen.aggregates import aggregate
 from linscope.lang.codegen.analysis import Analysis
-from linscope.lang.codegen.capture import capture
 from linscope.lang.codegen.assembler import R0, R1, R2, R3, R6, R9, Label
+from linscope.lang.codegen.capture import capture
 from linscope.lang.codegen.function import RESULT, RETURNING, Function, Temporary
 from linscope.lang.codegen.memory import clear, into
 from linscope.lang.codegen.scalars import branch, scalar

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         buffering: str
         stage: str
         replay: str
+        record_for: str
         mode: str
         quiet: bool
         helper_errors: bool
@@ -87,8 +88,12 @@ def _main(arguments: Arguments) -> int:
         from linscope.session.script.listing import show_list
 
         return show_list(arguments.words[0] if arguments.words else "", verbose=arguments.verbose)
-    text, where, parameters = read_script(arguments)
     pid = read_pid(arguments.pid)
+    if arguments.record_for:
+        from linscope.session.script.record_for.main import record_for
+
+        return record_for(arguments, pid)
+    text, where, parameters = read_script(arguments)
     if arguments.stage == "ast":
         from linscope.lang.bpftrace.ast_text import format_tree
         from linscope.lang.bpftrace.parser import parse
@@ -108,7 +113,8 @@ def _check(arguments: Arguments) -> None:
         raise Refused(f'Invalid output format "{arguments.form}"\nValid formats: text, json')
     if arguments.buffering not in _MODES:
         raise Refused("USAGE: -B must be either 'line', 'full', or 'none'.")
-    if arguments.program is None and not arguments.words and not arguments.list and not arguments.info:
+    other = arguments.words or arguments.list or arguments.info or arguments.record_for
+    if arguments.program is None and not other:
         raise Refused("USAGE: filename or -e 'program' required.")
 
 

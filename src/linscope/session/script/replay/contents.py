@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 else:
     from collections import namedtuple
 
-NO_PID = 0xFFFFFFFF
 COMM_WIDTH = 16
+CAPTURE_EVENT = "linscope:captures"  # the event of what programs read; see session/script/record_for
+SESSION_BIT = 250  # the section of perf.data with what is known of the live session: JSON
 
 if TYPE_CHECKING:
 
@@ -36,6 +37,17 @@ if TYPE_CHECKING:
         mode: NDArray[np.uint16]  # PERF_RECORD_MISC_CPUMODE of samples
         address: NDArray[np.uint64]  # where samples were taken
         stacks: tuple[NDArray[np.uint32], NDArray[np.uint32], StackTable] | None  # of the kernel, of the user
+        captures: Captures | None = None
+
+    class Captures(NamedTuple):
+        """What programs read when they ran live, ordered by row; the columns have one length."""
+
+        row: NDArray[np.int64]  # of the window
+        program: NDArray[np.uint16]  # its number, from 1 on
+        kind: NDArray[np.uint16]  # 0: memory; else the number of the helper
+        value: NDArray[np.uint64]  # an address, or what the helper gave
+        at: NDArray[np.uint64]  # of the bytes, in the window's data
+        size: NDArray[np.uint32]
 
     class StackTable(NamedTuple):
         """Stacks that windows name by number: see bpf.vm.Machine.set_stacks."""
@@ -50,6 +62,7 @@ if TYPE_CHECKING:
         comm: bool = False
         stacks: bool = False
         samples: bool = False  # where samples were taken
+        runs: Sequence[Sequence[int]] = ()  # the programs of each event
 
     class Contents(Protocol):
         """A recording."""
@@ -65,6 +78,7 @@ if TYPE_CHECKING:
         same_kernel: bool  # the running kernel is the one that was recorded
         ahead_ns: int | None  # of wall time to the recording's clock; None: not recorded
         start_ns: int | None  # when the recording began, on its clock; None: with its first event
+        session: dict[str, Any]  # of a recording for a script: start_ns, end_ns, child, ...; else empty
 
         def read_format(self, system: str, event: str) -> str | None: ...
 
@@ -72,11 +86,16 @@ if TYPE_CHECKING:
 
         def resolver(self, settings: Any) -> Resolver: ...
 
+        def own_captures(self, program: int) -> tuple[Any, Captures] | None: ...
+
         def problems(self) -> list[str]: ...
 else:
-    Window = namedtuple("Window", "data time_ns cpu pid tid event at size comm mode address stacks")
+    Window = namedtuple(
+        "Window", "data time_ns cpu pid tid event at size comm mode address stacks captures", defaults=(None,)
+    )
+    Captures = namedtuple("Captures", "row program kind value at size")
     StackTable = namedtuple("StackTable", "offsets addresses")
-    Wanted = namedtuple("Wanted", "events comm stacks samples", defaults=(False, False, False))
+    Wanted = namedtuple("Wanted", "events comm stacks samples runs", defaults=(False, False, False, ()))
 
 
 class Names:

@@ -67,7 +67,11 @@ def replay(arguments: Arguments, script: tuple[str, str], options: Options, fd: 
 
     contents = _open(arguments.replay)
     text, where = script
-    options.start_ns = contents.start_ns or 0
+    session = contents.session
+    options.start_ns = session.get("elapsed_ns") or contents.start_ns or 0
+    options.child = session.get("child", 0)
+    options.pid = 0
+    options.parameters = options.parameters or session.get("parameters", [])
     plan = compile_for(contents, text, where, options)
     if not arguments.no_warnings:
         for warning in plan.unit.warnings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,8 @@ from linscope.errors import FormatError
 from linscope.formats.perf_data import sideband
 from linscope.formats.perf_data.reader import PerfDataFile, open_perf_data
 from linscope.formats.perf_data.stream import Chunk, ToolRecord
-from linscope.session.script.replay.contents import Names, Wanted, Window
+from linscope.session.script.replay.captured import CaptureReader, made_captures
+from linscope.session.script.replay.contents import CAPTURE_EVENT, SESSION_BIT, Captures, Names, Wanted, Window
 from linscope.session.script.replay.mapped import map_file, mapped_stream
 from linscope.session.script.replay.ordering import Pending
 from linscope.session.script.replay.perf_stacks import WindowStacks
@@ -53,7 +55,9 @@ class PerfContents:
         cpus = features.get("NRCPUS")
         self.cpus = int(cpus[0]) if isinstance(cpus, Sequence) and cpus else 1
         self.ahead_ns = self._ahead()
-        self.start_ns = self._first_time()
+        self.session = self._read_session()
+        self.start_ns = self.session.get("start_ns") or self._first_time()
+        self.reader: _Reader | None = None
         self._spaces = SpaceBuilder()
         self._damaged = 0
 
@@ -80,6 +84,17 @@ class PerfContents:
         """Wall time minus the recording's clock, by the section CLOCK_DATA."""
         found = self.file.features.get("CLOCK_DATA")
         return found["wall_ns"] - found["clock_ns"] if found else None
+
+    def _read_session(self) -> dict[str, Any]:
+        """What the recorder of a script kept of its session; {} of other recordings."""
+        text = self.file.features.get(f"FEATURE_{SESSION_BIT}")
+        if not isinstance(text, bytes) or not text.strip(b"\0"):
+            return {}
+        try:
+            found = json.loads(text.rstrip(b"\0"))
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def _first_time(self) -> int | None:
         """The time of the first sample, on the recording's clock; None: there is none.
@@ -116,7 +131,16 @@ class PerfContents:
 
     def windows(self, wanted: Wanted) -> Iterator[Window]:
         """All events that are wanted.  Raises FormatError for the damage that the reader cannot pass over."""
-        return _Reader(self, wanted).windows()
+        self.reader = _Reader(self, wanted)
+        return self.reader.windows()
+
+    def own_captures(self, program: int) -> tuple[Any, Captures] | None:
+        """(data, captures) of a program that no event runs; None: it read nothing."""
+        reader = self.reader.captures if self.reader is not None else None
+        fields = reader.own.get(program) if reader is not None else None
+        if not fields or self.reader is None:
+            return None
+        return self.reader.mapped, made_captures(np.zeros(len(fields), np.int64), fields)
 
     def resolver(self, settings: Any) -> Resolver:
         """Names of what the events hold; asked after the last window."""
@@ -157,6 +181,9 @@ class _Reader:
         self.contents = contents
         self.wanted = wanted
         self.is_wanted = np.array([*wanted.events, False])
+        event = contents.events.index(CAPTURE_EVENT) if CAPTURE_EVENT in contents.events else -1
+        self.captures = CaptureReader(event, wanted.runs) if event >= 0 and wanted.runs else None
+        self.rows = 0  # of events, over all chunks
         self.names = Names()
         self.comms = CommBuilder()
         self.processes: dict[int, int] = {}  # of threads
@@ -207,6 +234,10 @@ class _Reader:
             times = times[done:]
         if len(times):
             self.newest = max(self.newest, int(times.max()))
+        numbers = np.arange(self.rows, self.rows + len(samples["event"]))
+        self.rows += len(numbers)
+        if self.captures is not None and self.mapped is not None:
+            self.captures.take(chunk.buffer, chunk.base, chunk.position, samples, numbers)
         event = np.minimum(samples["event"], len(self.is_wanted) - 1)
         rows = self.is_wanted[event]
         count = int(np.count_nonzero(rows))
@@ -222,6 +253,8 @@ class _Reader:
             columns = {name: samples[name][rows] for name in self.columns}
             at = samples["raw_offset"][rows] + base
         columns["at"] = at
+        if self.captures is not None:
+            columns["number"] = numbers[rows]
         if self.stacks is not None:
             columns["kernel_stack"], columns["user_stack"] = self.stacks.take(columns.pop("stack"))
         self.pending.add(data, columns)
@@ -247,10 +280,11 @@ class _Reader:
         stacks = None
         if self.stacks is not None:
             stacks = whole["kernel_stack"], whole["user_stack"], self.stacks.table()
+        captures = self.captures.of(whole["number"]) if self.captures is not None else None
         return Window(
             data, time, cpu, pid, tid, whole["event"], at, whole["raw_size"], comm,
             whole.get("misc", nothing.astype(np.uint16)) & np.uint16(pe.PERF_RECORD_MISC_CPUMODE_MASK),
-            whole.get("address", nothing), stacks,
+            whole.get("address", nothing), stacks, captures,
         )  # fmt: skip
 
     def _ended(

@@ -54,6 +54,11 @@ class Plan:
             self.begin.append(number)
         elif probe.kind == "end":
             self.end.append(number)
+        elif contents.session and probe.kind in ("interval", *_SAMPLED):
+            self.needs_samples = self.needs_samples or probe.kind != "interval"
+            for place, name in enumerate(contents.events):
+                if name == f"{probe.name}#{number}":  # it was recorded for this program
+                    self.runs[place].append(number)
         elif probe.kind == "interval":
             self.intervals.append((probe.count, number))
         elif probe.kind in _SAMPLED:
@@ -101,8 +106,9 @@ def compile_for(contents: Contents, text: str, where: str, options: Options) -> 
     options.recorded, options.replay = recorded, True
     unit = compile(text, where=where, options=options)
     known = Known(
-        process=contents.has_process, kernel_stacks=contents.kernel_stacks, user_stacks=contents.user_stacks
-    )
+        process=contents.has_process, kernel_stacks=contents.kernel_stacks, user_stacks=contents.user_stacks,
+        captures=bool(contents.session),
+    )  # fmt: skip
     return Plan(mark(unit, known), contents, recorded)
 
 
@@ -119,6 +125,11 @@ def _walk(node: object) -> Iterator[object]:
     elif isinstance(node, dict):
         for one in node.values():
             yield from _walk(one)
+
+
+def uses(unit: ir.Unit, kinds: tuple[type, ...]) -> bool:
+    """Whether the programs of a unit have such nodes."""
+    return any(isinstance(node, kinds) for program in unit.programs for node in _walk(program.body))
 
 
 def _calls(program: ir.Program, helper: int) -> bool:

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from linscope.bpf.vm.machine import Machine
 from linscope.bpf.vm.state import NO_STACK, ROW_FIELDS
+from linscope.lang.built import EVENTS, LOST, STOP
 from linscope.lang.codegen import Options as CodeOptions
 from linscope.lang.codegen import generate
-from linscope.lang.codegen.generator import EVENTS, LOST, STOP
 from linscope.session.script.events import Handlers, make_handlers
 from linscope.session.script.map_values import ScriptMap
 from linscope.session.script.output import JsonForm, Output, TextForm, error
 from linscope.session.script.replay.contents import Wanted
+from linscope.session.script.replay.facts import FACTS, facts
 from linscope.session.script.replay.recorded_maps import RecordedMap, event_without
 from linscope.session.script.replay.recorded_names import wall_text
 
@@ -115,6 +116,9 @@ class Replay:
         self.events = 0  # that ran a program
         self.faults = 0  # of them, that could not be run to their end
         self.now_ns = contents.start_ns or 0
+        self.end_ns = int(contents.session.get("end_ns", 0))
+        self._facts: dict[str, NDArray[Any]] = {}  # of a window's runs: what programs read live
+        self._pid = int(contents.session.get("tracer", os.getpid()))
         self._rows: NDArray[Any] = np.zeros(_ROWS, np.dtype(ROW_FIELDS))
         self._ticks: list[list[int]] = []  # [time of the next, period, number] of each interval
         self._first = np.array([], np.uint8)
@@ -128,7 +132,8 @@ class Replay:
     def run(self) -> int:
         """All of it; returns the exit code.  Raises FormatError for a damaged recording."""
         plan = self.plan
-        wanted = Wanted(plan.wanted, plan.needs_comm, plan.needs_stacks, plan.needs_samples)
+        captured = plan.runs if self.contents.session else ()
+        wanted = Wanted(plan.wanted, plan.needs_comm, plan.needs_stacks, plan.needs_samples, captured)
         runs = _Runs(plan)
         begun = False
         for window in self.contents.windows(wanted):
@@ -150,17 +155,17 @@ class Replay:
 
     @property
     def is_over(self) -> bool:
-        """Whether exit() was called."""
-        return self.shared.exit_code is not None
+        """Whether exit() was called; a recorded session tells itself when it ended."""
+        return self.shared.exit_code is not None and not self.end_ns
 
     def _begin(self, first_ns: int) -> None:
         start = self.contents.start_ns if self.contents.start_ns is not None else first_ns
         self.now_ns = start
         self._ticks = [[start + period, period, number] for period, number in self.plan.intervals]
-        for number in self.plan.begin:
-            self._own(number, start)
         if not self.quiet:
             self.form.attached(self.plan.probe_count)
+        for number in self.plan.begin:
+            self._own(number, start)
         self.output.flush()
 
     def _finish(self) -> int:
@@ -200,16 +205,20 @@ class Replay:
             self.machine.set_stacks(*window.stacks[2])
         place, number = runs.of(window)
         time = window.time_ns if place is None else window.time_ns[place]
-        done = 0
-        while done < len(time) and not self.is_over:
-            end = len(time)
+        self._facts = facts(self.machine, window.data, window.captures, place, number)
+        done, last = 0, len(time)
+        if self.end_ns:
+            done = int(np.searchsorted(time, np.uint64(self.contents.start_ns or 0)))
+            last = int(np.searchsorted(time, np.uint64(self.end_ns), side="right"))
+        while done < last and not self.is_over:
+            end = last
             tick = min(self._ticks, default=None)
             if tick is not None:
-                end = done + int(np.searchsorted(time[done:], np.uint64(tick[0])))
+                end = done + int(np.searchsorted(time[done:last], np.uint64(tick[0])))
             if end > done:
                 self._events(window, place, number, done, end)
                 done = end
-            if tick is not None and done < len(time) and not self.is_over:
+            if tick is not None and done < last and not self.is_over:
                 self._tick(tick)
         if len(window.time_ns):
             self._run_ticks(int(window.time_ns[-1]))
@@ -232,8 +241,13 @@ class Replay:
         rows[0] = 0
         rows["kernel_stack"] = rows["user_stack"] = NO_STACK
         rows["time_ns"], rows["cookie"], rows["comm"] = time_ns, number, _COMM
-        rows["pid_tgid"] = os.getpid() << 32 | os.getpid()
+        rows["pid_tgid"] = self._pid << 32 | self._pid
         self.now_ns = time_ns
+        own = self.contents.own_captures(number)
+        if own is not None:
+            found = facts(self.machine, *own, None, np.full(1, number, np.uint32))
+            for name, column in found.items():
+                rows[name] = np.where(column, column, rows[name])
         self._batch(_NOTHING, np.zeros(1, np.uint64), np.full(1, _CONTEXT_SIZE, np.uint32), rows)
         self._told()
 
@@ -246,6 +260,8 @@ class Replay:
             end = min(at + _ROWS, last)
             chosen: slice | NDArray[np.int64] = slice(at, end) if place is None else place[at:end]
             rows = self._fill(window, chosen, number[at:end])
+            for name, column in self._facts.items():
+                rows[name] = np.where(column[at:end], column[at:end], rows[name])
             data, offsets, sizes = self._records(window, chosen)
             done = 0
             while done < end - at:
@@ -260,6 +276,9 @@ class Replay:
     def _fill(self, window: Window, chosen: slice | NDArray[np.int64], number: NDArray[np.uint32]) -> NDArray[Any]:
         """What the helpers say about each event."""
         rows = self._rows[: len(number)]
+        if self._facts:
+            for name in FACTS.values():
+                rows[name] = 0
         rows["time_ns"] = window.time_ns[chosen]
         rows["cookie"] = number
         ids = window.pid[chosen].astype(np.uint64)

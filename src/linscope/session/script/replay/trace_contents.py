@@ -35,6 +35,7 @@ class TraceContents:
     kernel_stacks = user_stacks = False
     ahead_ns: int | None = None
     start_ns: int | None = None
+    session: dict[str, Any] = {}  # noqa: RUF012 - there is none
 
     def __init__(self, path: str) -> None:
         """Raises FormatError, UnsupportedError, OSError."""
@@ -150,6 +151,9 @@ class TraceContents:
         from linscope.session.script.replay.recorded_names import TraceResolver
 
         return TraceResolver(self.container.tracing.kallsyms, settings)
+
+    def own_captures(self, program: int) -> None:
+        """None: nobody captured anything."""
 
     def problems(self) -> list[str]:
         """What is wrong with the file, as far as it was read."""

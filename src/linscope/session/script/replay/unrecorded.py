@@ -32,6 +32,7 @@ _TEXTS = (t.String, t.Buffer)
 _TASK, _PID_TGID, _COMM, _CPU = 35, 14, 16, 8
 _NEVER = {15: "user and group", 42: "memory node", 118: "jiffies", 125: "boot time", 208: "TAI", 46: "socket's cookie"}
 _CGROUP = 80
+_CAPTURED = (15, 35, 80)  # what programs that capture tell
 _CURRENT = (_PID_TGID, _COMM, _CPU)  # nobody knows on which task an interval falls
 _REGISTERS = (128, 136)  # offsets of ip and cs, which samples have
 _SAMPLED = ("profile", "software", "hardware")
@@ -42,12 +43,12 @@ _KEYED = (ir.MapGet, ir.MapHas, ir.MapDelete, ir.MapAdd, ir.Aggregated)
 class Known:
     """What a recording has."""
 
-    def __init__(self, *, process: bool, kernel_stacks: bool, user_stacks: bool, cgroup: bool = False) -> None:
-        """process: the process beside the thread."""
+    def __init__(self, *, process: bool, kernel_stacks: bool, user_stacks: bool, captures: bool = False) -> None:
+        """process: the process beside the thread; captures: all that the script read live."""
         self.process = process
         self.kernel_stacks = kernel_stacks
         self.user_stacks = user_stacks
-        self.cgroup = cgroup
+        self.captures = captures
 
 
 class Marked:
@@ -453,9 +454,11 @@ class Marker:
     def helper(self, node: Any) -> tuple[ir.Expression, Flags]:
         """What the kernel is asked for."""
         number = node.number
+        if self.known.captures and number in (*_CAPTURED, *_CURRENT):
+            return self._children(node)
         if number in _NEVER:
             return self._missing(node, _NEVER[number])
-        if number == _CGROUP and not self.known.cgroup:
+        if number == _CGROUP:
             return self._missing(node, "cgroup")
         if number in _CURRENT and self.kind == "interval":
             return self._missing(node, "what ran when an interval was over")
