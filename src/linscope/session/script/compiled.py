@@ -7,6 +7,7 @@ and renamed; one that is damaged, or of another version, is not there.
 
 from __future__ import annotations
 
+import _imp
 import marshal
 import os
 
@@ -47,16 +48,14 @@ def state_of_compiler() -> int:
 
 def key_of(text: str, where: str, *more: object) -> bytes:
     """All that the result depends on.  more: parameters, options, settings."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
         boot = file.read()
     parts = (_FORM, VERSION, state_of_compiler(), boot, os.stat("/proc/self/ns/pid").st_ino, text, where, repr(more))
     return marshal.dumps(parts, 2)
 
 
 def _path(key: bytes) -> str:
-    from binascii import crc32
-
-    return f"{cache_folder('scripts')}/{crc32(key):08x}-{len(key)}"
+    return f"{cache_folder('scripts')}/{_imp.source_hash(_FORM, key).hex()}-{len(key)}"
 
 
 def find(key: bytes) -> tuple[ir.Unit, Built] | None:
