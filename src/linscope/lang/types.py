@@ -33,7 +33,7 @@ class Type(Node):
     @property
     def align(self) -> int:
         """Bytes that its address is a multiple of."""
-        return min(self.size, 8) if self._scalar else 1
+        return max(min(self.size, 8), 1) if self._scalar else 1
 
     @property
     def is_scalar(self) -> bool:

@@ -28,6 +28,7 @@ _LEVELS = (
 _LEVEL_OF = {sign: level for level, signs in enumerate(_LEVELS) for sign in signs}
 _UNARY = ("-", "!", "~", "*", "&", "++", "--", "+")
 _MOST_NESTED = 100
+_PARAMETER_DIGITS = 12
 _MOST_JOINED = 250  # operands of one level: a + b + c ...
 TYPES = frozenset(
     (
@@ -237,6 +238,8 @@ class ExpressionParser:
             return sx.String(self.span_from(token.start), value)
         if token.kind == PARAMETER:
             self.next()
+            if len(token.text) > _PARAMETER_DIGITS:
+                raise WrongProgram("there are not so many parameters", token.start)
             return sx.Parameter((token.start, token.end), -1 if token.text == "$#" else int(token.text[1:]))
         if token.kind == VARIABLE:
             self.next()

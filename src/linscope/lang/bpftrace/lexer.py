@@ -208,7 +208,10 @@ class Lexer:
                 self.at = at + 1
                 return Token(STRING, text[start : self.at], start, self.at, bytes(out))
             if letter != "\\":
-                out += letter.encode()
+                try:
+                    out += letter.encode(errors="surrogateescape")  # bytes of the command line that are not UTF-8
+                except UnicodeEncodeError:
+                    raise WrongProgram(f"no character: {letter!a}", at) from None
                 at += 1
                 continue
             code, at = self._escape(at + 1)

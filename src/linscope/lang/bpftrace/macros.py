@@ -7,7 +7,7 @@ nobody can write.  Source: bpftrace docs/language.md, Macros.
 from __future__ import annotations
 
 from linscope.lang.bpftrace import syntax as sx
-from linscope.lang.bpftrace.problems import Problems, Wrong
+from linscope.lang.bpftrace.problems import TOO_DEEP, Problems, Wrong
 from linscope.lang.nodes import Node
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
@@ -184,6 +184,9 @@ def expand_macros(program: sx.Program, problems: Problems) -> list[sx.Probe]:
             found = expander.expand(probe, top)
         except Wrong as wrong:
             problems.error(wrong.span, wrong.what, wrong.hint)
+            continue
+        except RecursionError:
+            problems.error(probe.span, TOO_DEEP)
             continue
         assert isinstance(found, sx.Probe)
         made.append(found)

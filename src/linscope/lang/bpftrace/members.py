@@ -9,6 +9,7 @@ from linscope.lang import ir
 from linscope.lang import types as t
 from linscope.lang.bpftrace.convert import (
     CONTEXT,
+    NUMBERS,
     Place,
     add,
     at,
@@ -120,6 +121,10 @@ def element_at(value: ir.Expression, place: int, span: Span) -> ir.Expression:
 def index(body: Body, of: ir.Expression | Place, place: ir.Expression, span: Span) -> ir.Expression | Place:
     """``of[place]``.  Raises Wrong."""
     place = to_scalar(body, place, span, "an index")
+    if not isinstance(place.type, NUMBERS):
+        raise Wrong(
+            span, f"The array index operator [] can only accept integer indices. Got {type_text(place.type)} index."
+        )  # fmt: skip
     if isinstance(of.type, t.Pointer):
         pointer = load(body, of) if isinstance(of, Place) else of
         return _index_pointer(body, pointer, place, span)

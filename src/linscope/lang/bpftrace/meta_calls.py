@@ -92,12 +92,22 @@ def _default_str_length(body: Body, node: sx.Call) -> ir.Expression:
 
 def _fail(body: Body, node: sx.Call) -> ir.Expression:
     """A branch that is compiled must not be: the message says why."""
-    from linscope.lang.bpftrace.output_calls import formatted
+    from linscope.lang.bpftrace.output_calls import formatted, iter_conversions
 
     format, values = formatted(body, node)
-    shown = [value.value if isinstance(value, ir.Number) else getattr(value, "data", b"") for value in values]
-    shown = [one.decode(errors="replace") if isinstance(one, bytes) else one for one in shown]
-    raise Wrong(node.span, format.decode(errors="replace") % tuple(shown))
+    text, shown, at = format.decode(errors="replace"), "", 0
+    rest = iter(values)
+    for begin, end, letter in iter_conversions(text, node.span):
+        shown += text[at:begin] + ("%" if letter == "%" else _shown(next(rest)))
+        at = end
+    raise Wrong(node.span, shown + text[at:] or "fail()")
+
+
+def _shown(value: ir.Expression) -> str:
+    """A value in a message of the compiler; "?" for what only the running script knows."""
+    if isinstance(value, ir.Number):
+        return str(value.value)
+    return value.data.decode(errors="replace") if isinstance(value, ir.Bytes) else "?"
 
 
 def _static_assert(body: Body, node: sx.Call) -> ir.Expression:
@@ -107,7 +117,8 @@ def _static_assert(body: Body, node: sx.Call) -> ir.Expression:
             node.span, "static_assert() needs what is known when the script is compiled", "assert() checks later"
         )
     if not decided.value:
-        raise Wrong(node.span, constant_text(body, node.arguments[1], "static_assert()'s message").decode())
+        message = constant_text(body, node.arguments[1], "static_assert()'s message").decode(errors="replace")
+        raise Wrong(node.span, message or "static_assert()")
     return done()
 
 

@@ -14,6 +14,8 @@ from linscope.lang.unit import MOST_STRINGS
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from linscope.lang.bpftrace.state import Body
     from linscope.lang.bpftrace.syntax import Span
 
@@ -42,17 +44,21 @@ def _printable(body: Body, node: sx.Expression | sx.TypeName) -> ir.Expression:
 
 def conversions(format: bytes, span: Span) -> list[str]:
     """The letters of a format's conversions ("d", "s", "r", "rx", "gr" ...).  Raises Wrong: one that there is not."""
-    found = []
-    text = format.decode(errors="replace")
+    return [letter for _, _, letter in iter_conversions(format.decode(errors="replace"), span) if letter != "%"]
+
+
+def iter_conversions(text: str, span: Span) -> Iterator[tuple[int, int, str]]:
+    """(begin, end, letters) of each conversion of a format, "%%" among them.  Raises Wrong: one that there is not."""
     at = 0
-    while (at := text.find("%", at)) >= 0:
-        at += 1
+    while (begin := text.find("%", at)) >= 0:
+        at = begin + 1
         if text[at : at + 1] == "%":
             at += 1
+            yield begin, at, "%"
             continue
         while text[at : at + 1] in ("-", "+", " ", "#", "0", "'"):
             at += 1
-        while text[at : at + 1].isdigit() or text[at : at + 1] in (".", "*"):
+        while text[at : at + 1].isdigit() or text[at : at + 1] == ".":
             at += 1
         length = next((word for word in _LENGTHS if text.startswith(word, at)), "")
         at += len(length)
@@ -65,8 +71,7 @@ def conversions(format: bytes, span: Span) -> list[str]:
             letter, at = "gr", at + 1
         if letter not in ("d", "i", "u", "x", "X", "o", "c", "s", "p", "r", "rx", "rh", "gr"):
             raise Wrong(span, f"Unknown format string token: %{letter}", "d i u x X o c s p, r rx rh for buffers")
-        found.append(letter)
-    return found
+        yield begin, at, letter
 
 
 def formatted(body: Body, node: sx.Call) -> tuple[bytes, list[ir.Expression]]:

@@ -9,6 +9,7 @@ from linscope.errors import Diagnostic, SourceError
 from linscope.lang.bpftrace import syntax as sx
 from linscope.lang.bpftrace.expressions import ExpressionParser
 from linscope.lang.bpftrace.lexer import END, IDENTIFIER, MAP, NUMBER, STRING, VARIABLE, Token, WrongProgram, diagnostic
+from linscope.lang.bpftrace.problems import TOO_DEEP
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 _ASSIGNMENTS = ("=", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "<<=", ">>=")
 _MOST = 20  # diagnostics
-TOO_DEEP = "too much is nested here"
 _TAGS = ("struct", "union", "enum", "typedef")
 _WITHOUT_SEMICOLON = (sx.While, sx.Unroll, sx.ForMap, sx.ForRange)
 
@@ -54,9 +54,9 @@ class _Parser(ExpressionParser):
                 self.problems.append(diagnostic(self.text, wrong))
                 self._recover(wrong.at)
             except RecursionError:  # many levels of operators in many brackets
-                wrong = WrongProgram(TOO_DEEP, min(self.lexer.at, len(self.text)))
-                self.problems.append(diagnostic(self.text, wrong))
-                self._recover(wrong.at)
+                at = min(self.lexer.at, len(self.text))
+                self.problems.append(diagnostic(self.text, WrongProgram(TOO_DEEP, at)))
+                self._recover(at)
         return made
 
     def _recover(self, at: int) -> None:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from linscope.lang.bpftrace.syntax import Span
 
 _MOST = 20
+TOO_DEEP = "too much is nested here"
 
 
 class Wrong(Exception):

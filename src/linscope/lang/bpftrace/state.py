@@ -219,8 +219,11 @@ class Body:
                 return scope[name][0]
         return None
 
-    def assigned(self, name: str, type: t.Type, span: Span) -> ir.Variable:
-        """The variable that a value of a type is assigned to; declared when there is none.  Raises Wrong."""
+    def assigned(self, name: str, type: t.Type, span: Span, value: ir.Expression | None = None) -> ir.Variable:
+        """The variable that a value of a type is assigned to; declared when there is none.  Raises Wrong.
+
+        value: when it is a constant, a declared type takes what it can hold.
+        """
         for scope in reversed(self.scopes):
             if name in scope:
                 variable, key, fixed = scope[name]
@@ -231,21 +234,51 @@ class Body:
             self.script.variable_types[key] = type
             self.script.changed = True
             return variable
+        if fixed and isinstance(value, ir.Number) and isinstance(variable.type, t.Int) and isinstance(type, t.Int):
+            _check_range(name, variable.type, value.value, span)
+            return variable
         joined = join_types(variable.type, type)
         if joined is None or (fixed and not _fits(variable.type, joined)):
-            raise Wrong(
-                span,
-                f"Type mismatch for ${name}: trying to assign value of type '{type_text(type)}' when variable already "
-                f"contains a value of type '{type_text(variable.type)}'",
-            )
+            raise Wrong(span, _mismatch(name, variable.type, type, fixed=fixed))
         if joined is not variable.type and joined != variable.type and not fixed:
             self.script.variable_types[key] = joined
             self.script.changed = True
         return variable
 
+    def cut(self, name: str, value: ir.Expression) -> ir.Expression:
+        """What ``+=`` or ``++`` makes of a variable, in the variable's type when that was written: as in C."""
+        for scope in reversed(self.scopes):
+            if name in scope:
+                variable, _, fixed = scope[name]
+                cut = fixed and isinstance(variable.type, t.Int) and isinstance(value.type, t.Int)
+                return ir.Convert(variable.type, value) if cut and variable.type != value.type else value
+        return value
+
     def temporary(self, type: t.Type) -> ir.Variable:
         """A variable without a name."""
         return ir.Variable("", type)
+
+
+def _check_range(name: str, type: t.Int, value: int, span: Span) -> None:
+    bits = 8 * type.size
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if type.signed else (0, (1 << bits) - 1)
+    if not low <= value <= high:
+        raise Wrong(
+            span, f"Type mismatch for ${name}: trying to assign value '{value}' which does not fit into the variable "
+            f"of type '{type_text(type)}'", f"a cast cuts it: ({type_text(type)}){value}",
+        )  # fmt: skip
+
+
+def _mismatch(name: str, have: t.Type, given: t.Type, *, fixed: bool) -> str:
+    if fixed and isinstance(have, t.Int) and isinstance(given, t.Int) and have.signed == given.signed:
+        return (
+            f"Integer size mismatch. Assignment type '{type_text(given)}' is larger than the variable type "
+            f"'{type_text(have)}'."
+        )
+    already = "when variable already has a type" if fixed else "when variable already contains a value of type"
+    return (
+        f"Type mismatch for ${name}: trying to assign value of type '{type_text(given)}' {already} '{type_text(have)}'"
+    )
 
 
 def _fits(declared: t.Type, joined: t.Type) -> bool:

@@ -11,7 +11,7 @@ from linscope.lang.bpftrace import syntax as sx
 from linscope.lang.bpftrace.aggregations import AGGREGATIONS, aggregate
 from linscope.lang.bpftrace.convert import coerce, load, number, to_scalar, total
 from linscope.lang.bpftrace.operators import binary
-from linscope.lang.bpftrace.problems import Unresolved, Wrong
+from linscope.lang.bpftrace.problems import TOO_DEEP, Unresolved, Wrong
 from linscope.lang.bpftrace.type_names import INTEGERS, type_text
 from linscope.lang.bpftrace.values import (
     add_to_map,
@@ -55,6 +55,9 @@ def lower_statement(body: Body, node: sx.Statement, into: list[ir.Statement]) ->
     except Unresolved as unresolved:
         body.script.waiting.append(unresolved)
         _declare_unknown(body, node)
+        return
+    except RecursionError:
+        body.script.problems.error(node.span, TOO_DEEP)
         return
     for statement in found:
         if statement.span == (0, 0):
@@ -128,7 +131,7 @@ def _let(body: Body, node: sx.Let) -> list[ir.Statement]:
     value = _assignable(body, lower(body, node.value), node.value.span)
     variable = body.declare(node.name, type or value.type, fixed=type is not None)
     if type is not None:
-        body.assigned(node.name, value.type, node.span)
+        body.assigned(node.name, value.type, node.span, value)
     return [ir.Set(variable, coerce(body.script, value, variable.type, node.span))]
 
 
@@ -156,8 +159,9 @@ def _assign_variable(body: Body, target: sx.Variable, node: sx.Assign) -> list[i
     if node.sign != "=":
         before = lower(body, target)
         value = keep_sign(before.type, binary(body, node.sign[:-1], before, value, node.span))
+        value = body.cut(target.name, value)
     value = _assignable(body, value, node.value.span)
-    variable = body.assigned(target.name, value.type, node.span)
+    variable = body.assigned(target.name, value.type, node.span, value)
     if isinstance(variable.type, t.Void):
         return []  # known in the next pass
     return [ir.Set(variable, coerce(body.script, value, variable.type, node.span))]

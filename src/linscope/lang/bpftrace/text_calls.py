@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _AF_INET, _AF_INET6 = 2, 10  # include/linux/socket.h
 _MOST_FRAMES = 1024
+_USUAL_FRAMES = 127  # PERF_MAX_STACK_DEPTH
 _STACK_MODES = ("bpftrace", "perf", "raw", "build_id")
 
 
@@ -237,9 +238,23 @@ def _stack(kind: str) -> Callable[[Body, sx.Call], ir.Expression]:
             depth = constant(body, one, f"{node.name}()'s limit")
             if not 1 <= depth <= _MOST_FRAMES:
                 raise Wrong(one.span, f"{node.name}([int limit]): limit shouldn't exceed {_MOST_FRAMES}, {depth} given")
+            if depth > _USUAL_FRAMES and not body.script.options.replay and depth > (most := _frames_of_kernel()):
+                raise Wrong(
+                    one.span, f"{node.name}({depth}): this kernel keeps at most {most} frames",
+                    f"sysctl kernel.perf_event_max_stack={depth}",
+                )  # fmt: skip
         return stack(body, kind, mode, depth)
 
     return lowered
+
+
+def _frames_of_kernel() -> int:
+    """kernel.perf_event_max_stack (kernel/events/callchain.c); what maps of stacks may hold."""
+    try:
+        with open("/proc/sys/kernel/perf_event_max_stack", encoding="ascii") as file:
+            return int(file.read())
+    except OSError:
+        return _MOST_FRAMES
 
 
 def _typed(type: t.Type) -> Callable[[Body, sx.Call], ir.Expression]:

@@ -245,7 +245,7 @@ def _step(body: Body, target: sx.Expression, sign: str, span: Span, *, old: bool
     if not isinstance(value.type, (*INTEGERS, t.Pointer)):
         raise Wrong(span, f"The {sign} operator can not be used on expressions of type '{type_text(value.type)}'")
     changed = binary(body, "+", value, one, span)
-    changed = keep_sign(value.type, changed)
+    changed = body.cut(target.name, keep_sign(value.type, changed))
     variable = body.assigned(target.name, changed.type, span)
     changed = coerce(body.script, changed, variable.type, span)
     if old:

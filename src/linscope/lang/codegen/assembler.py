@@ -27,6 +27,15 @@ _JUMP = b.BPF_JMP | b.BPF_JA
 OPPOSITES = {"==": "!=", "!=": "==", ">": "<=", "<=": ">", ">=": "<", "<": ">="}
 
 
+class TooLarge(UsageError):
+    """The kernel allows no such program."""
+
+    def __init__(self, what: str, span: Span) -> None:
+        """span: where in the script the limit was met."""
+        super().__init__(what)
+        self.span = span
+
+
 class Label:
     """A place further on that is jumped to."""
 
@@ -183,7 +192,8 @@ class Assembler:
         for use in label.uses:
             distance = here - use - 1
             if distance >= 1 << 15:
-                raise UsageError(f"a jump over {distance} instructions; the kernel allows {(1 << 15) - 1}")
+                what = f"a jump over {distance} instructions; the kernel allows {(1 << 15) - 1}"
+                raise TooLarge(what, self.spans[-1][1] if self.spans else (0, 0))
             code, to, value, _, number = self.slots[use]
             self.slots[use] = Instruction(code, to, value, distance, number)
         label.uses.clear()

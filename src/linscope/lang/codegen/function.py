@@ -9,8 +9,7 @@ The kernel allows 512 bytes of stack to all functions that are called by one ano
 
 from __future__ import annotations
 
-from linscope.errors import UsageError
-from linscope.lang.codegen.assembler import R7, R8, R9, R10, Assembler, Label
+from linscope.lang.codegen.assembler import R7, R8, R9, R10, Assembler, Label, TooLarge
 from linscope.lang.types import round_up
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
@@ -86,6 +85,7 @@ class Function:
         self.used = _RESERVED if outer is None else 0  # bytes of the stack
         self.free_registers = [R9, R8] if outer is None else [R8]
         if outer is None:
+            self.kind = kind
             self.is_iterator = kind == "iter"
             self.is_typed = kind in ("iter", "fentry", "fexit")  # the verifier knows what the context points to
             self.callback_room = _CALLBACK_STACK[min(depth, len(_CALLBACK_STACK) - 1)]
@@ -207,7 +207,7 @@ class Function:
         """Keep a register's value beyond what comes now; ``give_up`` when it is not needed any more.
 
         known: the verifier must not forget what it knows of it (a pointer, a number with bounds).
-        Raises UsageError: there are too many.
+        Raises TooLarge: there are too many.
         """
         if self.free_registers:
             free = self.free_registers.pop()
@@ -215,7 +215,8 @@ class Function:
             return Temporary(free, None)
         if known or self.used + 8 <= self.room - _KEPT_FREE:
             if self.used + 8 > self.room:
-                raise UsageError("a script whose expressions or loops are nested too deep for the kernel's stack")
+                what = "expressions or loops are nested too deep for the kernel's stack"
+                raise TooLarge(what, self.code.spans[-1][1] if self.code.spans else (0, 0))
             self.used += 8
             place = Place(STACK, -self.used)
         else:

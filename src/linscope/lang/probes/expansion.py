@@ -159,11 +159,21 @@ def _fentry(point: AttachPoint, pid: int) -> list[Probe]:
                 point.text, f"ambiguous attach point, please specify module containing the function '{point.function}'",
                 " or ".join(f"{point.kind}:{module}:{point.function}" for module in modules),
             )  # fmt: skip
-        pairs = [(modules[0] if modules else _VMLINUX, point.function)]
+        if not modules:
+            raise _no_function(point)
+        pairs = [(modules[0], point.function)]
     return [
         Probe(point.kind, point.with_(target=module, function=name).name, module=_module(module), target=name)
         for module, name in pairs
     ]
+
+
+def _no_function(point: AttachPoint) -> Exception:
+    """The error of a function that BTF does not know."""
+    from linscope.bpf.kernel.near_names import near_functions
+
+    name = point.function
+    return probe_error(point.text, f"No BTF found for {point.kind}:{_VMLINUX}:{name}", near_functions(name))
 
 
 def _of_program(point: AttachPoint) -> list[Probe]:

@@ -161,7 +161,7 @@ def iter_btf() -> Iterator[tuple[str, Btf]]:
 def owners(name: str, kind: int) -> list[str]:
     """The modules whose BTF has a type of a kind (KIND_*) by a name; only vmlinux when that has it, or without BTF."""
     modules = btf_modules()
-    kernel = open_btf() if modules else None
+    kernel = open_btf()
     if kernel is None or kernel.find_one(name, (kind,)):
         return [VMLINUX]
     found = []
