@@ -96,7 +96,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         "stdin:1:65-67: ERROR: @x used as a map without an explicit key (scalar map), previously used with an explicit "
         "key (non-scalar map)",
     ]
-    assert "HINT: did you mean strlen?" in found
+    assert "HINT: did you mean strlen or str?" in found
 
 
 @pytest.mark.parametrize(

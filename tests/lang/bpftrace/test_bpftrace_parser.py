@@ -187,7 +187,7 @@ def test_all_that_is_wrong_is_told_with_its_place() -> None:
     with pytest.raises(SourceError) as caught:
         parse(text, where="x.bt")
     assert [(one.line, one.column) for one in caught.value.diagnostics][:3] == [(2, 8), (5, 9), (7, 21)]
-    assert "x.bt:2:8: expected a value, found ';'\n    $x = ;\n         ^" in str(caught.value)
+    assert "x.bt:2:8-9: ERROR: expected a value, found ';'\n  $x = ;\n       ~" in str(caught.value)
 
 
 @pytest.mark.parametrize(

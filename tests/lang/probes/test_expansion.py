@@ -97,13 +97,17 @@ def test_tracepoints(events: None) -> None:
     assert wrong("tracepoint:sched/..:x")[0].startswith("tracepoint not found")
 
 
-def test_kernel_functions_are_not_looked_for() -> None:
+def test_functions_of_kprobes_are_not_looked_for() -> None:
     assert names("k:no_such_function") == ["kprobe:no_such_function"]
     (found,) = probes("kprobe:vmlinux:vfs_read+4")
     assert (found.module, found.target, found.offset) == ("", "vfs_read", 4)
+
+
+def test_functions_of_fentry_are_described_by_btf() -> None:
     assert names("fentry:vmlinux:vfs_read") == ["fentry:vmlinux:vfs_read"]
-    (found,) = probes("fentry:mod:f")
-    assert (found.module, found.name) == ("mod", "fentry:mod:f")
+    for text in ("fentry:mod:f", "fentry:no_such_function", "fexit:vmlinux:no_such_function"):
+        with pytest.raises(SourceError, match="No BTF found for f"):
+            probes(text)
 
 
 def test_kernel_functions_by_wildcard() -> None:

@@ -63,7 +63,7 @@ def compile(text: str, *, where: str = "stdin", options: Options | None = None) 
         if now == learned or (problems.errors and not script.changed):
             if not problems.errors:  # else it may follow from what is wrong
                 for unresolved in script.waiting:
-                    problems.error(unresolved.span, unresolved.what)
+                    problems.error(unresolved.span, unresolved.what, _near_map(script, unresolved.what))
             break
         learned = now
     problems.raise_errors()
@@ -73,6 +73,17 @@ def compile(text: str, *, where: str = "stdin", options: Options | None = None) 
     maps = [script.maps[name] for name in script.map_types if name in script.maps]
     warnings: list[object] = [*kept, *problems.warnings]
     return ir.Unit(text, where, maps, list(script.events), programs, settings, warnings)
+
+
+def _near_map(script: Script, what: str) -> str:
+    """A hint for a map that is nowhere assigned: the one that may have been meant."""
+    name = what.partition("Undefined map: @")[2]
+    if not name:
+        return ""
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, [one for one, types in script.map_types.items() if types[1] is not None], 1)
+    return f"did you mean @{found[0]}?" if found else "nothing is assigned to it"
 
 
 def _lower_group(script: Script, group: Group) -> list[ir.Program]:

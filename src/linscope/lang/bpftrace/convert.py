@@ -157,6 +157,8 @@ def total(value: ir.Expression) -> ir.Expression:
 
 def truth(body: Body, value: ir.Expression, span: Span) -> ir.Expression:
     """A value as a condition: whether it is not 0.  Raises Wrong."""
+    if isinstance(value.type, t.Tuple) and value.type.names:
+        raise Wrong(span, "expected a condition, found a record", "values are compared with ==")
     value = to_scalar(body, value, span, "a condition")
     if isinstance(value.type, t.Bool):
         return value

@@ -99,12 +99,16 @@ class ExpressionParser:
         token = self.peek()
         if token.kind in (SIGN, IDENTIFIER) and token.text == text:
             return self.next()
+        if token.text == "=" and text in (")", "/", "{"):
+            hint = "values are compared with =="
+        elif text == "{" and not hint:
+            hint = "statements stand in braces: { ... }"
         raise self.unexpected(token, f"expected {text!r}", hint)
 
     def unexpected(self, token: Token, what: str, hint: str = "") -> WrongProgram:
         """The error for a token."""
         found = "the program ends" if token.kind == END else f"found {token.text!r}"
-        return WrongProgram(f"{what}, {found}", token.start, hint)
+        return WrongProgram(f"{what}, {found}", token.start, hint, token.end)
 
     def identifier(self, what: str) -> Token:
         """Take a word."""
@@ -207,6 +211,8 @@ class ExpressionParser:
                 index = self.lexer.tuple_index() if token.text == "." else None
                 if index is not None:
                     self._last_end = index.end
+                    if isinstance(found, sx.Integer):
+                        raise WrongProgram("numbers have no fraction", start, end=index.end)
                 name = index or self.identifier("a member")
                 found = sx.Member(self.span_from(start), found, name.text, token.text == "->")
             elif token.text == "[":

@@ -6,7 +6,9 @@ Source: bpftrace docs/language.md and docs/language_parsing.md (v0.26).
 
 from __future__ import annotations
 
-from linscope.errors import Diagnostic
+TYPE_CHECKING = False  # typing itself costs a third of a bare start
+if TYPE_CHECKING:
+    from linscope.errors import Diagnostic
 
 IDENTIFIER, VARIABLE, MAP, PARAMETER, NUMBER, STRING, SIGN, END = (
     "identifier", "variable", "map", "parameter", "number", "string", "sign", "end of the program",
@@ -50,11 +52,12 @@ class Token:
 class WrongProgram(Exception):
     """A place at which the text cannot be understood."""
 
-    def __init__(self, what: str, at: int, hint: str = "") -> None:
-        """at: character from the start of the program."""
+    def __init__(self, what: str, at: int, hint: str = "", end: int = 0) -> None:
+        """at: character from the start of the program; end: the one behind what is meant, 0 for one character."""
         super().__init__(what)
         self.what = what
         self.at = at
+        self.end = end or at + 1
         self.hint = hint
 
 
@@ -115,7 +118,8 @@ class Lexer:
             if sign in _SIGNS[length]:
                 self.at = start + length
                 return Token(SIGN, sign, start, self.at)
-        raise WrongProgram(f"unexpected {letter!r}", start)
+        hint = 'strings stand in double quotes: "a"' if letter == "'" else ""
+        raise WrongProgram(f"unexpected {letter!r}", start, hint)
 
     def _past(self, letters: frozenset[str], at: int) -> int:
         """Where letters of a kind end."""
@@ -152,6 +156,8 @@ class Lexer:
             elif letter in _SPACE or letter == "{" or (letter == "," and not self._in_brackets(at + 1)):
                 break
             at += 1
+        if text.startswith("}", start):
+            raise WrongProgram("a } without a { before it", start)
         if at == start:
             raise WrongProgram("a probe is missing", start, "kprobe:vfs_read, tracepoint:sched:sched_switch, begin ...")
         self.at = at
@@ -188,7 +194,8 @@ class Lexer:
         try:
             value = int(base, 8 if octal else 0)
         except ValueError:
-            raise WrongProgram(f"no number: {digits!r}", start, "octal numbers have the digits 0 to 7") from None
+            hint = "octal numbers have the digits 0 to 7" if octal else "digits are missing"
+            raise WrongProgram(f"no number: {digits!r}", start, hint, digits_end) from None
         if exponent:
             if len(exponent) > 2 or int(exponent) > 19:
                 raise WrongProgram(f"{digits} does not fit into 64 bits", start)
@@ -235,9 +242,7 @@ class Lexer:
 
 
 def diagnostic(text: str, wrong: WrongProgram) -> Diagnostic:
-    """A mistake with its line and column in the program."""
-    begin = text.rfind("\n", 0, wrong.at) + 1
-    end = text.find("\n", wrong.at)
-    source = text[begin : end if end >= 0 else len(text)]
-    line, column = text.count("\n", 0, wrong.at) + 1, wrong.at - begin + 1
-    return Diagnostic(wrong.what, line=line, column=column, source=source, hint=wrong.hint)
+    """A mistake with its line and columns in the program."""
+    from linscope.lang.bpftrace.problems import diagnostic_at
+
+    return diagnostic_at(text, (wrong.at, wrong.end), wrong.what, wrong.hint)

@@ -103,11 +103,25 @@ class _Expander:
             return self.expand(found, frame.outer)
         macro = self.macros.get((node.name, len(node.arguments)))
         if macro is None:
+            self._check_count(node)
             return self._copy(node, frame)
         if macro.name in frame.open and frame.is_open(macro):
             self.problems.error(node.span, f"Recursive macro call detected. Call chain: {' > '.join(frame.open)}")
             return node
         return self._expansion(macro, node.span, node.arguments, frame)
+
+    def _check_count(self, node: sx.Call) -> None:
+        """A macro of that name, but with other parameters, was meant, unless there is a function of the name too."""
+        if node.name not in self.names:
+            return
+        from linscope.lang.bpftrace.calls import CALLS
+
+        if node.name not in CALLS:
+            counts = " or ".join(str(count) for name, count in self.macros if name == node.name)
+            self.problems.error(
+                node.span, f"Call to macro {node.name} has wrong number arguments. Expected: {counts} but got "
+                f"{len(node.arguments)}",
+            )  # fmt: skip
 
     def _expansion(
         self, macro: sx.Macro, span: Span, arguments: Sequence[sx.Expression | sx.TypeName], frame: _Frame

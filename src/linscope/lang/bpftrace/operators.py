@@ -33,6 +33,10 @@ def binary(body: Body, sign: str, left: ir.Expression, right: ir.Expression, spa
     """``left sign right``.  Raises Wrong."""
     if sign in COMPARISONS:
         return compare(body, sign, left, right, span)
+    for side in (left, right):
+        if not isinstance(side.type, t.Aggregation) and (not side.type.is_scalar or isinstance(side.type, t.Void)):
+            kinds = f"'{type_text(left.type)}' and '{type_text(right.type)}'"
+            raise Wrong(span, f"The {sign} operator can not be used on expressions of types {kinds}")
     left, right = to_scalar(body, left, span), to_scalar(body, right, span)
     if isinstance(left.type, t.Pointer) or isinstance(right.type, t.Pointer):
         return _pointer_arithmetic(sign, left, right, span)

@@ -91,6 +91,8 @@ class _Parser(ExpressionParser):
             made.maps.append(self._map_declaration())
         elif token.text == ";":
             self.next()
+        elif token.text == "config" and self.peek(1).text == "{":
+            raise WrongProgram("a = is missing", token.start, "config = { name = value }", token.end)
         else:
             made.probes.append(self._probe())
 
@@ -234,11 +236,15 @@ class _Parser(ExpressionParser):
             before = self._last_end
             if token.kind == END:
                 raise WrongProgram("the program ends in a block", before, "a } is missing")
+            if token.text == "else":
+                raise WrongProgram("an else without an if", token.start, end=token.end)
             raise WrongProgram(f"expected ';', found {token.text!r}", before, "statements end with ;")
 
     def _statement(self) -> sx.Statement:
         token = self.peek()
         if token.kind == IDENTIFIER:
+            if token.text == "else":
+                raise WrongProgram("an else without an if", token.start, end=token.end)
             if (special := self._special(token.text)) is not None:
                 return special()
             if token.text == "_" and self.peek(1).text == "=":
@@ -291,7 +297,7 @@ class _Parser(ExpressionParser):
         if token.kind != VARIABLE:
             raise self.unexpected(token, "expected a variable", "for ($kv : @map) { }, for $i : 0..10 { }")
         self.next()
-        self.expect(":")
+        self.expect(":", "for ($kv : @map) { }, for $i : 0..10 { }")
         first = self.expression()
         if self.take(".."):
             last = self.expression()

@@ -177,6 +177,8 @@ def _write_user(body: Body, node: sx.Call) -> ir.Expression:
 
 
 def _socket_cookie(body: Body, node: sx.Call) -> ir.Expression:
+    if body.kind not in ("fentry", "fexit", "iter"):
+        raise Wrong(node.span, "The socket_cookie function can only be used with 'fentry', 'fexit', 'iter' probes")
     return ir.Helper(t.UINT64, _SOCKET_COOKIE, [_address(body, node.arguments[0])], "get_socket_cookie")
 
 

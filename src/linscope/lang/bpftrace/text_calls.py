@@ -40,6 +40,8 @@ def _str(body: Body, node: sx.Call) -> ir.Expression:
         return text(given)
     found = operand(body, first)
     if not isinstance(found, Place) and isinstance(found.type, t.String | t.ProbeName):
+        for one in node.arguments[1:]:
+            scalar(body, one)
         return found
     limit: ir.Expression | None = None
     most = body.script.string_size - 1

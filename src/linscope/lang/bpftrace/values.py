@@ -16,7 +16,7 @@ from linscope.lang.nodes import Node
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from linscope.lang.bpftrace.state import Body
@@ -106,7 +106,9 @@ def _variable(body: Body, node: sx.Variable) -> ir.Expression:
     if variable is None and body.hoist(node.name):
         raise Unresolved(node.span, f"Undefined or undeclared variable: ${node.name}")
     if variable is None:
-        raise Wrong(node.span, f"Undefined or undeclared variable: ${node.name}")
+        name = node.name.partition("#")[0]  # without the mark of a macro
+        hint = _near(name, [one for scope in body.scopes for one in scope], "$")
+        raise Wrong(node.span, f"Undefined or undeclared variable: ${name}", hint)
     if isinstance(variable.type, t.Void):
         raise Unresolved(node.span, f"Variable used before it was assigned: ${node.name}")
     return ir.Get(variable.type, variable)
@@ -202,11 +204,22 @@ def near_name(name: str) -> str:
     """A hint: the builtin or function that may have been meant."""
     from difflib import get_close_matches
 
+    from linscope.lang.bpftrace.aggregations import AGGREGATIONS
     from linscope.lang.bpftrace.builtins import BUILTINS
     from linscope.lang.bpftrace.calls import CALLS
 
-    found = get_close_matches(name, [*BUILTINS, *CALLS], 1)
-    return f"did you mean {found[0]}?" if found else ""
+    if name in CALLS or name in AGGREGATIONS:
+        return f"it is a function: {name}(...)"
+    found = get_close_matches(name, [*BUILTINS, *CALLS, *AGGREGATIONS], 2)
+    return f"did you mean {' or '.join(found)}?" if found else ""
+
+
+def _near(name: str, known: Iterable[str], mark: str) -> str:
+    """A hint: the variable or map that may have been meant."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, [one for one in known if "#" not in one], 1)
+    return f"did you mean {mark}{found[0]}?" if found else ""
 
 
 def _call(body: Body, node: sx.Call) -> ir.Expression | Place:

@@ -27,7 +27,14 @@ def is_leaf(node: ir.Expression) -> bool:
     """Whether ``leaf`` can load it without touching any other register."""
     if isinstance(node, ir.Convert):
         return is_leaf(node.operand) and _is_free(node)
+    if isinstance(node, ir.Context) and _is_plain_context(node):
+        return False
     return isinstance(node, ir.Number | ir.Get | ir.FromContext | ir.Context) and node.type.is_scalar
+
+
+def _is_plain_context(node: ir.Context) -> bool:
+    """Whether the context is a value, ``ctx`` of a script, and not what a helper is given."""
+    return isinstance(node.type, t.Pointer) and isinstance(node.type.target, t.Void)
 
 
 def _is_free(node: ir.Convert) -> bool:
@@ -85,8 +92,12 @@ def _untyped(f: Function, node: ir.Expression, register: int, *, moves: bool = F
 
     moves: a constant is added to it only, which it allows when the pointer cannot be NULL.
     """
-    if not f.main.is_typed or not _may_be_typed(node) or (moves and not f.main.is_iterator):
-        return
+    if f.main.is_typed and _may_be_typed(node) and (f.main.is_iterator or not moves):
+        _forget(f, register)
+
+
+def _forget(f: Function, register: int) -> None:
+    """Make a plain number of a register, for the verifier."""
     mark = f.mark()
     room = f.memory(8)
     base, code = f.base(room), f.code
@@ -94,6 +105,12 @@ def _untyped(f: Function, node: ir.Expression, register: int, *, moves: bool = F
     code.atomic_add(base, room.offset, register, 8, fetch=False)  # what a plain store leaves it would know again
     code.load(register, base, room.offset, 8)
     f.release(mark)
+
+
+def _context(f: Function, node: ir.Context) -> None:
+    f.code.move(R0, R6)
+    if _is_plain_context(node):
+        _forget(f, R0)
 
 
 def _may_be_typed(node: ir.Expression) -> bool:
@@ -361,7 +378,7 @@ def arguments(f: Function, nodes: list[ir.Expression], destination: Place | None
             kept.append((destination, node))
         elif is_leaf(node):
             kept.append((None, node))
-        elif node.type.is_scalar and not isinstance(node, ir.Context):
+        elif node.type.is_scalar:
             scalar(f, node)
             kept.append((f.keep(R0, known=True), node))
         else:
@@ -468,7 +485,7 @@ def _stack(name: str) -> Callable[[Function, Any], None]:
 
 
 _SCALARS: dict[type, Callable[[Function, Any], None]] = {
-    ir.Number: _leaf, ir.Context: _leaf, ir.FromContext: _leaf, ir.Get: _get, ir.Load: _load, ir.Unary: _unary,
+    ir.Number: _leaf, ir.Context: _context, ir.FromContext: _leaf, ir.Get: _get, ir.Load: _load, ir.Unary: _unary,
     ir.Binary: _binary, ir.Compare: _condition, ir.Logical: _condition, ir.Choice: _choice, ir.Convert: _convert,
     ir.Part: _from_memory, ir.Reinterpret: _from_memory, ir.Element: _from_memory, ir.Helper: _helper,
     ir.KernelFunction: _kernel_function, ir.PerCpuAddress: _per_cpu, ir.Do: _do, ir.Total: _total,

@@ -149,6 +149,8 @@ def _fentry(point: AttachPoint, pid: int) -> list[Probe]:
         if not pairs:
             raise no_matches(point)
     elif point.target:
+        if not kernel.has_function(point.target, point.function):
+            raise _no_function(point)
         pairs = [(point.target, point.function)]
     else:
         from linscope.binfmt.btf_types import KIND_FUNC
@@ -173,7 +175,7 @@ def _no_function(point: AttachPoint) -> Exception:
     from linscope.bpf.kernel.near_names import near_functions
 
     name = point.function
-    return probe_error(point.text, f"No BTF found for {point.kind}:{_VMLINUX}:{name}", near_functions(name))
+    return probe_error(point.text, f"No BTF found for {point.kind}:{point.target or _VMLINUX}:{name}", near_functions(name))
 
 
 def _of_program(point: AttachPoint) -> list[Probe]:

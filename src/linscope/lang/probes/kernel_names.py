@@ -172,6 +172,17 @@ def owners(name: str, kind: int) -> list[str]:
     return found
 
 
+def has_function(module: str, name: str) -> bool:
+    """Whether the BTF of a module describes a function; also when there is no BTF to ask."""
+    from linscope.binfmt.btf_types import KIND_FUNC
+
+    kernel = open_btf()
+    if kernel is None:
+        return True
+    found = kernel if module == VMLINUX else open_btf(kernel, module)
+    return found is not None and bool(found.find_one(name, (KIND_FUNC,)))
+
+
 def iter_names(kind: int, prefix: str = "") -> Iterator[tuple[str, str]]:
     """(module, name without prefix) of the types of a kind (KIND_*) whose names begin with a prefix."""
     for module, btf in iter_btf():
