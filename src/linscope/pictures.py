@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from linscope.analysis.latency import Points
     from linscope.columns.profile import Profile
     from linscope.picture.flame_graph import FlameGraph
-    from linscope.picture.heat_map import HeatMap
+    from linscope.picture.heat_map import HeatDetails, HeatMap
     from linscope.picture.rows import Rows
+    from linscope.views.buckets import BucketCounts
 
 PICTURE_FORMS = (".html", ".svg", ".txt")
 Limits = tuple[int | None, int | None]
@@ -235,3 +236,59 @@ class HeatPicture:
             points, self._profile, self._resolved(), weight,
             title=self._texts.title, subtitle=self._texts.subtitle, unit=unit, notes=list(points.notes), group=group,
         )  # fmt: skip
+
+
+class BucketPicture:
+    """A heat map of histograms that were looked at again and again; ``counts`` holds how they grew."""
+
+    def __init__(self, counts: BucketCounts, texts: HeatTexts) -> None:
+        self.counts = counts
+        self._texts = texts
+
+    def __repr__(self) -> str:
+        return f"<{self._texts.title}: {int(self.counts.count.sum()):,} values>"
+
+    def _repr_html_(self) -> str:
+        return _framed(self.html(), 900)
+
+    def map(self, columns: int = 240) -> HeatMap:
+        """The picture itself, of at most that many columns; a row is a bucket."""
+        return self._map(columns)[0]
+
+    def _map(self, columns: int) -> tuple[HeatMap, HeatDetails]:
+        from linscope.views.buckets import bucket_heat
+
+        texts = self._texts
+        return bucket_heat(
+            self.counts, title=texts.title, subtitle=texts.subtitle, notes=list(texts.notes), columns=columns
+        )
+
+    def html(self) -> str:
+        """One self-contained page, where a selection shows which keys it is of."""
+        from linscope.render.heat_html import render_html
+
+        return render_html(*self._map(240))
+
+    def svg(self, *, width: int = 1200) -> str:
+        """An SVG image of that many pixels."""
+        from linscope.render.heat_svg import plot_cells, render_svg
+
+        return render_svg(self.map(plot_cells(width)[0]), width)
+
+    def text(self, *, width: int = 80, color: str = "", encoding: str = "utf-8") -> str:
+        """The map and a table of percentiles in lines of that many columns; color: "", "256" or "truecolor"."""
+        from linscope.render.heat_text import plot_cells, render_text
+
+        return render_text(self.map(plot_cells(width, color)[0]), width, color=color, encoding=encoding)
+
+    def save(self, path: str | os.PathLike[str], *, width: int | None = None) -> None:
+        """Write the form that the name ends in: .html, .svg or .txt.
+
+        width: of SVG in pixels (1200), of text in columns (80).  Raises UsageError, OutputError.
+        """
+        form = form_of(path)
+        if form == ".html":
+            made = self.html()
+        else:
+            made = self.svg(width=width or 1200) if form == ".svg" else self.text(width=width or 80)
+        _write(path, made)

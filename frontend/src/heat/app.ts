@@ -38,8 +38,12 @@ export class HeatApp {
     this.painter = new HeatPainter(this.canvas, heat);
     this.events = new EventTable(heat);
     this.nodes = heat.node.reduce((most, node) => Math.max(most, node + 1), 0);
-    this.tab = flame ? "flame" : "events";
+    const counted = heat.counted;
+    this.tab = flame ? "flame" : counted ? "tasks" : "events";
     element("tab-flame").hidden = !flame;
+    element("tab-events").hidden = counted;
+    if (counted) element("tab-tasks").textContent = "Keys";
+    element("heat-copy").hidden = element("heat-command").hidden = !heat.command;
     this.makeLines();
     this.connect();
     this.fit();

@@ -10,6 +10,7 @@ interface Header {
   unit: string;
   noun: string;
   log: boolean;
+  counted: boolean; // counts by bucket, of keys in place of tasks; there are no events
   exact: boolean; // the values of groups are exact, not the low ends of buckets
   perCell: number; // events of at most so many points a cell are in the page; 0: all
   start: string; // ns of the recording's clock at which the first column begins
@@ -59,7 +60,7 @@ export async function readHeat(base64: string): Promise<Heat> {
   const heat = {
     ...header,
     cell: planes.uint32(groups),
-    value: planes.weight(groups),
+    value: signed(planes, groups),
     task: planes.uint32(groups),
     count: planes.uint32(groups),
     counts: new Float64Array(header.rows * header.columns),

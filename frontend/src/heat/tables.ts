@@ -93,8 +93,8 @@ export class EventTable {
 
 export function showTasks(heat: Heat, selected: Selected): void {
   const table = document.getElementById("tasks-table")!;
-  const sums = heat.unit !== "" && heat.what !== "offset";
-  const columns: [string, boolean][] = [["task", false], [heat.noun, true], ["share", true]];
+  const sums = heat.unit !== "" && heat.what !== "offset" && !heat.counted;
+  const columns: [string, boolean][] = [[heat.counted ? "key" : "task", false], [heat.noun, true], ["share", true]];
   if (sums) columns.push(["sum", true]);
   if (heat.what !== "offset") columns.push(["p50", true], ["max", true]);
   const body = document.createElement("tbody");
@@ -111,5 +111,5 @@ export function showTasks(heat: Heat, selected: Selected): void {
   table.replaceChildren(heading(columns), body);
   const count = selected.tasks.length;
   const cut = count > TASKS ? `the first ${TASKS} of ` : "";
-  document.getElementById("tasks-caption")!.textContent = `${cut}${count.toLocaleString("en-US")} ${count === 1 ? "task" : "tasks"}`;
+  document.getElementById("tasks-caption")!.textContent = `${cut}${count.toLocaleString("en-US")} ${heat.counted ? "key" : "task"}${count === 1 ? "" : "s"}`;
 }

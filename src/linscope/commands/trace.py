@@ -8,6 +8,8 @@ TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
     import argparse
 
+    from linscope.session.script.main import Watcher
+
 # option -> (name, whether a value follows)
 _OPTIONS = {
     "-e": ("program", True), "-c": ("cmd", True), "--cmd": ("cmd", True), "-p": ("pid", True), "--pid": ("pid", True),
@@ -19,7 +21,7 @@ _OPTIONS = {
     "--test": ("test", False), "--bench": ("bench", False), "--info": ("info", False), "-V": ("version", False),
     "--version": ("version", False), "-h": ("help", False), "--help": ("help", False),
     "--no-feature": ("no_feature", True), "--record-for": ("record_for", True), "--flame": ("flame", True),
-    "--heat": ("heat", True),
+    "--heat": ("heat", True), "--heat-interval": ("heat_interval", True),
 }  # fmt: skip
 _LISTS = ("include_dir", "include")
 STAGES = ("ast", "ir", "asm", "verifier")
@@ -45,6 +47,9 @@ Run scripts of the bpftrace language in the running kernel.
   -d STAGE               show ast, ir, asm or verifier, and stop
   -I DIR                 a folder of headers and imports
   --include FILE         a header to include
+  --flame OUT            draw maps with stacks in their key: .html, .svg, .txt
+  --heat OUT             draw hist() and lhist() over time: .html, .svg, .txt
+  --heat-interval T      the time between two looks at them (1s)
   --replay FILE          run over a recording instead
   --unsafe               allow system(), signal(), override(), write_user()
   --dry-run              compile and load, and stop
@@ -69,7 +74,8 @@ class Arguments:
         self.no_warnings = self.info = self.version = self.help = self.test = self.bench = False
         self.include_dir: list[str] = []
         self.include: list[str] = []
-        self.no_feature = self.record_for = self.flame = self.heat = ""
+        self.no_feature = self.record_for = self.flame = self.heat = self.heat_interval = ""
+        self.watcher: Watcher | None = None
         self.words: list[str] = []
         self.wrong = ""
 
@@ -154,6 +160,13 @@ class Trace:
             return 0
         from linscope.session.script.main import main
 
+        if arguments.flame or arguments.heat or arguments.heat_interval:
+            from linscope.commands._trace_pictures import watch
+
+            problem = watch(arguments)
+            if problem:
+                error(f"ERROR: {problem}")
+                return 1
         return main(arguments)
 
 

@@ -132,6 +132,7 @@ class HeatDetails:
     node: Ints = field(default_factory=lambda: np.empty(0, np.int64))  # of each entry: node of the graph
     group: Ints = field(default_factory=lambda: np.empty(0, np.int64))  # of each entry: group of points
     weight: Ints = field(default_factory=lambda: np.empty(0, np.int64))  # of each entry, in the graph's unit
+    counted: bool = False  # counts by bucket, of keys in place of tasks; there are no events
     command: str = ""  # what prints the events of a selection: "linscope heat perf.data --event A..B"
 
 

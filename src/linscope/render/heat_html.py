@@ -53,6 +53,7 @@ def _pack(picture: HeatMap, details: HeatDetails) -> str:
         "unit": picture.unit,
         "noun": picture.noun,
         "log": picture.log,
+        "counted": details.counted,
         "exact": details.exact,
         "perCell": details.per_cell,
         "start": str(picture.x_start_ns),

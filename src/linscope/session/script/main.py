@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from linscope.lang.bpftrace.options import Options
     from linscope.lang.built import Built
     from linscope.session.script.child import Child
+    from linscope.session.script.runner import Runner
 
     Words = list[str]  # the name list is taken below
 
@@ -46,6 +47,16 @@ if TYPE_CHECKING:
         include_dir: Words
         include: Words
         words: Words
+        watcher: Watcher | None
+
+    class Watcher(Protocol):
+        """Somebody who wants more of a session than its output."""
+
+        def prepare(self, runner: Runner) -> None:
+            """All is loaded, nothing runs.  Raises UsageError: the script has not what is wanted."""
+
+        def finish(self, runner: Runner) -> None:
+            """All is over, the maps are still there."""
 
 
 _PAGE = 4096
@@ -280,7 +291,13 @@ def _run(
             return 0
         if mode:
             return runner.benchmark() if mode == "bench" else runner.test()
-        return runner.run(pid=processes[0], child=processes[1])
+        watcher = arguments.watcher
+        if watcher is None:
+            return runner.run(pid=processes[0], child=processes[1])
+        watcher.prepare(runner)
+        code = runner.run(pid=processes[0], child=processes[1])
+        watcher.finish(runner)
+        return code
     finally:
         runner.close()
         if fd != 1:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
         def update(self, key: bytes, value: bytes) -> object: ...
 
+
 _SCALAR_KEY = bytes(4)
 _NUMBERS = (t.Int, t.Count, t.Sum, t.Extreme, t.Average)
 
@@ -62,6 +63,7 @@ class ScriptMap:
         self.value = declared.value
         self.storage = storage
         self.cleared = False  # and is not printed at the end unless something was put in since
+        self.before_emptied: Callable[[], None] | None = None  # called before clear() and zero()
         self._resolver = resolver
         self._real_series = real_series
         self._key: Codec | None = None
@@ -97,7 +99,7 @@ class ScriptMap:
         value} of time series, else the value of its codec.
         """
         if isinstance(self.value, BUCKETED):
-            found = list(self._bucketed().items())
+            found = list(self.buckets().items())
         else:
             reduce = self._reducer()
             found = [(key, reduce(value)) for key, value in self.storage.items()]
@@ -125,8 +127,8 @@ class ScriptMap:
     def _sort_key(self, key: bytes) -> tuple[Any, ...]:
         return _comparable(self.declared.key, self.key_codec.read(key, 0))
 
-    def _bucketed(self) -> dict[bytes, dict[int, Any]]:
-        """{key: {bucket: count}}, or of time series {key: {epoch: value}}"""
+    def buckets(self) -> dict[bytes, dict[int, Any]]:
+        """{key: {bucket: count}} of a histogram, unsorted; of time series {key: {epoch: value}}."""
         offset = bucket_offset(self.declared.key)
         size = self.declared.key.size if self.declared.key is not None else 4
         series = self.value if isinstance(self.value, t.TimeSeries) else None
@@ -173,11 +175,15 @@ class ScriptMap:
         if self.is_scalar:
             self.zero()
             return
+        if self.before_emptied is not None:
+            self.before_emptied()
         for key in [key for key, _ in self.storage.items()]:
             self.storage.delete(key)
 
     def zero(self) -> None:
         """All values become zero; keys stay."""
+        if self.before_emptied is not None:
+            self.before_emptied()
         nothing = bytes(self.storage.width)
         for key in [key for key, _ in self.storage.items()]:
             self.storage.update(key, nothing)

@@ -75,13 +75,12 @@ class Resolver:
 
     def stack_text(self, kind: t.Stack) -> Callable[[int], str]:
         """Text of a Stack's value: an empty line's end, then a line for each frame; "" when it could not be taken."""
-        first, second = (f"stk{'b' if kind.mode == 'build_id' else ''}_{kind.depth}_{place}" for place in (1, 2))
 
         def text(value: int) -> str:
-            key = (kind.mode, first, value)
+            key = (kind.mode, kind.depth, value)
             found = self._texts.get(key)
             if found is None:
-                found = self._stack(kind, value, first, second)
+                found = self._stack(kind, value)
                 if len(self._texts) > 1 << 16:
                     self._texts.clear()
                 self._texts[key] = found
@@ -89,13 +88,23 @@ class Resolver:
 
         return text
 
-    def _stack(self, kind: t.Stack, value: int, first: str, second: str) -> str:
-        number, pid = value & 0xFFFFFFFF, value >> 32 & 0xFFFFFFFF
+    def stack_data(self, kind: t.Stack, value: int) -> bytes:
+        """What the kernel wrote of a stack, innermost frame first; b"" when it could not be taken.
+
+        u64 addresses, the rest zero; in the mode build_id entries of struct bpf_stack_build_id.
+        """
+        number = value & 0xFFFFFFFF
         if number & _FAILED:
-            return ""
-        stacks = self.stacks.get(second if number & _SECOND_MAP else first)
+            return b""
+        prefix = "stkb" if kind.mode == "build_id" else "stk"
+        stacks = self.stacks.get(f"{prefix}_{kind.depth}_{2 if number & _SECOND_MAP else 1}")
         data = stacks.lookup(struct.pack("<I", number & ~_SECOND_MAP)) if stacks is not None else None
-        if data is None:
+        return data or b""
+
+    def _stack(self, kind: t.Stack, value: int) -> str:
+        pid = value >> 32 & 0xFFFFFFFF
+        data = self.stack_data(kind, value)
+        if not data:
             return ""
         if kind.mode == "build_id":
             return "\n" + "".join([_build_id_line(*entry) for entry in struct.iter_unpack("<i20sQ", data) if entry[0]])

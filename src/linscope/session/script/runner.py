@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from linscope.lang.codegen import Options
     from linscope.session.script.child import Child
     from linscope.session.script.events import Handler
+    from linscope.session.script.sampling import Sampler
     from linscope.session.script.signals import Signals
 
 _NOTIFY = "__BPFTRACE_NOTIFY_PROBES_ATTACHED"
@@ -69,6 +70,8 @@ class Runner:
         self._many = 0  # bytes of the records that come one after the other; 0: they differ
         self._signals: Signals | None = None
         self._looks: list[Callable[[], None]] = []  # at the processes that maps tell of
+        self.sampler: Sampler | None = None  # looks at histograms from time to time
+        self.hidden: set[str] = set()  # maps that are not printed at the end
 
     # -- setting up
 
@@ -165,6 +168,8 @@ class Runner:
             if os.environ.get(_NOTIFY):
                 self.form.raw(f"{_NOTIFY}\n".encode())
             self.output.flush(end=True)
+            if self.sampler is not None:
+                self.sampler.start()
             if child is not None:
                 child.release()
             self._run_iterators()
@@ -173,6 +178,8 @@ class Runner:
                 time.sleep(_GRACE_S)
             self.stop()
             self.drain()
+            if self.sampler is not None:
+                self.sampler.take()
             self.run_own("end")
             self.drain()
         finally:
@@ -255,6 +262,8 @@ class Runner:
             if now >= tick:
                 tick = now + _TICK_S
                 self._tick()
+                if self.sampler is not None:
+                    tick = min(tick, self.sampler.look())
             ready = [fd for fd, _ in poll.poll(0 if count else max(tick - now, 0) * 1000)]
             if self._signals.fd in ready:
                 self._take_signals()
@@ -397,6 +406,8 @@ class Runner:
     def show_maps(self) -> None:
         """All maps by name; not those without keys, and scalar ones that were cleared."""
         for script_map in sorted(self.script_maps.values(), key=lambda one: one.name):
+            if script_map.name in self.hidden:
+                continue
             if not ((script_map.cleared or not script_map.is_scalar) and script_map.is_empty()):
                 self.form.map(script_map)
 
