@@ -349,11 +349,38 @@ uint8_t *Map::reserve(uint64_t size, uint32_t second) {
     return at + kRingHeader;
 }
 
+// include/linux/jhash.h, jhash2: stacks have the numbers that they have in the kernel, where programs see these.
+uint32_t jhash2(const uint32_t *k, uint32_t length) {
+    auto rol = [](uint32_t value, int by) { return value << by | value >> (32 - by); };
+    uint32_t a = 0xdeadbeef + (length << 2), b = a, c = a;
+    for (; length > 3; length -= 3, k += 3) {
+        a += k[0], b += k[1], c += k[2];
+        a -= c, a ^= rol(c, 4), c += b;
+        b -= a, b ^= rol(a, 6), a += c;
+        c -= b, c ^= rol(b, 8), b += a;
+        a -= c, a ^= rol(c, 16), c += b;
+        b -= a, b ^= rol(a, 19), a += c;
+        c -= b, c ^= rol(b, 4), b += a;
+    }
+    if (length == 0) return c;
+    if (length == 3) c += k[2];
+    if (length >= 2) b += k[1];
+    a += k[0];
+    c ^= b, c -= rol(b, 14);
+    a ^= c, a -= rol(c, 11);
+    b ^= a, b -= rol(a, 25);
+    c ^= b, c -= rol(b, 16);
+    a ^= c, a -= rol(c, 4);
+    b ^= a, b -= rol(a, 14);
+    c ^= b, c -= rol(b, 24);
+    return c;
+}
+
 int64_t Map::stack_id(const uint64_t *addresses, uint64_t n, uint64_t how) {
     n = std::min(n, value_size / 8);
     if (n == 0) return -EFAULT;
     auto *bytes = reinterpret_cast<const uint8_t *>(addresses);
-    uint64_t id = hash_bytes(bytes, n * 8, 0) & (live_pool_.size - 1);
+    uint64_t id = jhash2(reinterpret_cast<const uint32_t *>(addresses), static_cast<uint32_t>(n * 2)) & (live_pool_.size - 1);
     uint8_t *at = value_pool_.at + id * value_stride;
     bool same = live_[id] && std::memcmp(at, bytes, n * 8) == 0 &&
                 std::all_of(at + n * 8, at + value_size, [](uint8_t byte) { return byte == 0; });

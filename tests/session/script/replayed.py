@@ -69,7 +69,6 @@ class MadeContents:
     cpus = 2
     release = ""
     same_kernel = False
-    session: dict[str, Any] = {}
 
     def __init__(
         self, made: Sequence[Made], *, window: int = 1000, has_process: bool = True, ahead_ns: int | None = None
@@ -77,6 +76,7 @@ class MadeContents:
         """window: events in each."""
         self.made = sorted(made, key=lambda one: one.time_ns)
         self.window = window
+        self.session: dict[str, Any] = {}
         self.has_process = has_process
         self.ahead_ns = ahead_ns
         self.events = list(dict.fromkeys(one.event for one in made)) or ["test:one"]

@@ -204,7 +204,7 @@ class Generator:
         main = Function(self, source.name, depth=known.depth, kind=kind)
         main.declare(known.variables, known.changing)
         head = main.code
-        self._begin(head, kind)
+        self._begin(main, number, kind)
         done = Label()
         body: Sequence[ir.Statement] = source.body
         dispatch = Dispatch(main, source) if source.dispatch is not None else None
@@ -236,8 +236,9 @@ class Generator:
             main.code.exit()
         return main
 
-    def _begin(self, code: Assembler, kind: str) -> None:
+    def _begin(self, main: Function, number: int, kind: str) -> None:
         """Keep the context; end when the script has ended."""
+        code = main.code
         code.move(R6, R1)
         if self.stops and kind not in UNSTOPPED:
             on = Label()
@@ -245,6 +246,10 @@ class Generator:
             code.load(R2, R2, 0, 8)
             at_once = kind in _CLOCKS or self.options.replay
             code.branch_constant("<", R2, EXITING if at_once else ENDED, on)
+            if self.options.captures:
+                from linscope.lang.codegen.capture import tell_stopped
+
+                tell_stopped(main, number + 1)
             code.constant(R0, int(self.options.replay or self.options.captures))
             code.exit()
             code.place(on)

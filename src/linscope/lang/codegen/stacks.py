@@ -14,12 +14,22 @@ _EXISTS = -17  # another stack is where this one belongs
 SECOND_MAP = 1 << 30  # in the number of a stack that the second map holds
 
 
+def _flags(f: Function, kind: t.Stack) -> int:
+    """Which stack is asked for, and how many frames of it are left out.
+
+    Where the perf event of a program records call chains, the kernel takes that one, whose first word is no address
+    but a mark (kernel/bpf/stackmap.c, bpf_get_stackid_pe).
+    """
+    marked = f.generator.options.captures and f.main.kind in ("profile", "interval", "software", "hardware")
+    return (_USER_STACK if kind.kind == t.USER else 0) | int(marked)
+
+
 def trace(f: Function, node: ir.StackTrace) -> None:
     """r0 = the number of the stack of now, with the process (tgid) above it for a user stack"""
     kind = node.type
     assert isinstance(kind, t.Stack)
     code = f.code
-    flags = _USER_STACK if kind.kind == t.USER else 0
+    flags = _flags(f, kind)
     kept_free, lost = Label(), Label()
     for second in (False, True):
         code.move(R1, R6)
@@ -59,7 +69,7 @@ def length(f: Function, node: ir.StackLength) -> None:
     code.move(R1, R6)
     f.address(room, R2)
     code.constant(R3, 8 * kind.depth)
-    code.constant(R4, _USER_STACK if kind.kind == t.USER else 0)
+    code.constant(R4, _flags(f, kind))
     code.call(_GET_STACK)
     some = Label()
     code.branch_constant("s>=", R0, 0, some)

@@ -18,6 +18,7 @@ from linscope.abi import perf_event as pe
 from linscope.bpf.kernel.attach_perf import attach_perf_event
 from linscope.errors import UsageError
 from linscope.lang import ir
+from linscope.lang.built import ENDED, STOP
 from linscope.lang.codegen.capture import CAPTURES
 from linscope.session import opening
 from linscope.session.configure import sampling_attr, set_clock, tracking_attr
@@ -179,6 +180,7 @@ class RecordingRunner(Runner):
 
     recorder: ScriptRecorder
     child: Child | None = None
+    _thread: threading.Thread | None = None
 
     def load(self, options: Options | None = None, *, built: Built | None = None) -> None:
         """Make the maps, load the programs, open the events.  Raises as Runner.load and record() do."""
@@ -201,7 +203,7 @@ class RecordingRunner(Runner):
     def attach(self, pid: int = 0) -> int:
         """Run the programs at the events that are recorded; returns the number of probes."""
         count = 0
-        self.recorder.session["start_ns"] = time.monotonic_ns()
+        self._set_stop(ENDED)  # until all is attached and counts: what comes before is told to be none of the script's
         for number, source in enumerate(self.unit.programs):
             count += len(source.probes)
             for place, probe in enumerate(source.probes):
@@ -211,7 +213,14 @@ class RecordingRunner(Runner):
                         self.links.append(Attached(probe, link))
         for event in sorted(set(self.recorder.places.values())):
             self.recorder.rings_enabled(event)
+        self.recorder.session["start_ns"] = time.monotonic_ns()
+        self._set_stop(0)
         return count
+
+    def _set_stop(self, value: int) -> None:
+        place = self.built.place(STOP) if self.built is not None else None
+        if place is not None:
+            self.maps[place].update(bytes(4), value.to_bytes(8, "little"))
 
     def _links(self, number: int, probe: Probe, descriptors: Sequence[int]) -> list[Link]:
         program = self.programs[number]
@@ -220,16 +229,17 @@ class RecordingRunner(Runner):
 
     def stop(self) -> None:
         """From here on no program does anything, but those of end, and nothing is recorded but what they read."""
-        self.recorder.session["end_ns"] = time.monotonic_ns()
         super().stop()
         self.recorder.stop_events()
+        self.recorder.session["end_ns"] = time.monotonic_ns()
 
     def detach(self) -> None:
         """Take the programs from their events, and end the recording."""
         super().detach()
-        if not self._ended.is_set():
+        thread, self._thread = self._thread, None
+        if thread is not None:
             self._ended.set()
-            self._thread.join()
+            thread.join()
             self.recorder.complete()
 
 

@@ -35,9 +35,13 @@ class _Waiting:
 class CaptureReader:
     """Reads the captures of chunks.  Rows of events are numbered over all chunks."""
 
-    def __init__(self, event: int, runs: Sequence[Sequence[int]]) -> None:
-        """event: the number of the captures' event; runs: the programs of each event."""
+    def __init__(self, event: int, runs: Sequence[Sequence[int]], start_ns: int) -> None:
+        """event: the number of the captures' event; runs: the programs of each event; start_ns: of the session.
+
+        Before it programs may run at events that are not recorded yet; what they tell belongs to none.
+        """
         self.event = event
+        self.start_ns = start_ns
         self.runs = [frozenset(one) for one in runs]
         self.anywhere = frozenset(number for one in runs for number in one)
         self.own: dict[int, list[tuple[int, ...]]] = {}  # of programs that no event runs: program -> fields
@@ -64,7 +68,7 @@ class CaptureReader:
         at = samples["raw_offset"][rows].astype(np.int64) + base
         heads = np.ascontiguousarray(raw[at[:, None] + np.arange(HEADER_SIZE)])
         kinds, lengths, values = heads.view("<u2")[:, :2], heads.view("<u4")[:, 1], heads.view("<u8")[:, 1]
-        sizes = samples["raw_size"][rows]
+        sizes, times = samples["raw_size"][rows], samples["time"][rows].tolist()
         places = at - base + shift + HEADER_SIZE
         for n, row in enumerate(rows.tolist()):
             size = min(int(lengths[n]), max(int(sizes[n]) - HEADER_SIZE, 0))
@@ -72,6 +76,8 @@ class CaptureReader:
             fields = program, kind, int(values[n]), int(places[n]), size
             if program not in self.anywhere:
                 self.own.setdefault(program, []).append(fields)
+                continue
+            if times[n] < self.start_ns:
                 continue
             self._give(_Waiting(int(cpus[row]), int(tids[row]), program, fields), row, events, cpus, tids, numbers)
 

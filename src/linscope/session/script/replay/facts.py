@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from linscope.lang.codegen.capture import STOPPED as CAPTURED_STOP
+
 if TYPE_CHECKING:
     from linscope.bpf.vm.machine import Machine
     from linscope.session.script.replay.contents import Captures
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 # helper -> column of bpf.vm.state.ContextRow; 0: memory
 FACTS = {0: "memory", 5: "time_ns", 15: "uid_gid", 35: "task", 80: "cgroup"}
 _PROGRAMS = 1 << 16
+STOPPED = "stopped"  # the column of runs that were none: the script had not begun, or had ended
 
 
 def facts(
@@ -29,7 +32,7 @@ def facts(
     runs = row * _PROGRAMS + number
     keys = captures.row * _PROGRAMS + captures.program
     found: dict[str, NDArray[Any]] = {}
-    for kind, name in FACTS.items():
+    for kind, name in ({**FACTS, CAPTURED_STOP: STOPPED}).items():
         chosen = np.flatnonzero(captures.kind == kind)
         if not len(chosen):
             continue
@@ -39,6 +42,9 @@ def facts(
             count = np.searchsorted(some, runs, side="right") - first
             found[name] = np.where(count, first << 32 | count, 0).astype(np.uint64)
             _tell_memory(machine, data, captures, chosen)
+            continue
+        if kind == CAPTURED_STOP:
+            found[name] = np.searchsorted(some, runs, side="right") > first
             continue
         at = np.minimum(first, len(some) - 1)
         found[name] = np.where(some[at] == runs, captures.value[chosen][at], np.uint64(0))

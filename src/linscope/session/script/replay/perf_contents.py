@@ -182,7 +182,9 @@ class _Reader:
         self.wanted = wanted
         self.is_wanted = np.array([*wanted.events, False])
         event = contents.events.index(CAPTURE_EVENT) if CAPTURE_EVENT in contents.events else -1
-        self.captures = CaptureReader(event, wanted.runs) if event >= 0 and wanted.runs else None
+        self.captures: CaptureReader | None = None
+        if event >= 0 and wanted.runs:
+            self.captures = CaptureReader(event, wanted.runs, contents.start_ns or 0)
         self.rows = 0  # of events, over all chunks
         self.names = Names()
         self.comms = CommBuilder()

@@ -21,7 +21,7 @@ from linscope.session.script.events import Handlers, make_handlers
 from linscope.session.script.map_values import ScriptMap
 from linscope.session.script.output import JsonForm, Output, TextForm, error
 from linscope.session.script.replay.contents import Wanted
-from linscope.session.script.replay.facts import FACTS, facts
+from linscope.session.script.replay.facts import FACTS, STOPPED, facts
 from linscope.session.script.replay.recorded_maps import RecordedMap, event_without
 from linscope.session.script.replay.recorded_names import wall_text
 
@@ -206,10 +206,12 @@ class Replay:
         place, number = runs.of(window)
         time = window.time_ns if place is None else window.time_ns[place]
         self._facts = facts(self.machine, window.data, window.captures, place, number)
+        stopped = self._facts.pop(STOPPED, None)
+        if stopped is not None:
+            number = np.where(stopped, np.uint32(0), number)
         done, last = 0, len(time)
-        if self.end_ns:
+        if self.end_ns:  # before it was recorded, but the script had not begun
             done = int(np.searchsorted(time, np.uint64(self.contents.start_ns or 0)))
-            last = int(np.searchsorted(time, np.uint64(self.end_ns), side="right"))
         while done < last and not self.is_over:
             end = last
             tick = min(self._ticks, default=None)
@@ -246,6 +248,7 @@ class Replay:
         own = self.contents.own_captures(number)
         if own is not None:
             found = facts(self.machine, *own, None, np.full(1, number, np.uint32))
+            found.pop(STOPPED, None)
             for name, column in found.items():
                 rows[name] = np.where(column, column, rows[name])
         self._batch(_NOTHING, np.zeros(1, np.uint64), np.full(1, _CONTEXT_SIZE, np.uint32), rows)

@@ -35,11 +35,11 @@ class TraceContents:
     kernel_stacks = user_stacks = False
     ahead_ns: int | None = None
     start_ns: int | None = None
-    session: dict[str, Any] = {}  # noqa: RUF012 - there is none
 
     def __init__(self, path: str) -> None:
         """Raises FormatError, UnsupportedError, OSError."""
         self.where = path
+        self.session: dict[str, Any] = {}
         with open(path, "rb") as file:
             self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self.container: Container = read_container(self._data, path)
