@@ -1,4 +1,4 @@
-"""Damaged scripts of the bpftrace language: each compiles or is refused with its places; what compiles, the kernel takes.
+"""Damaged scripts of the bpftrace language: each compiles, and the kernel takes it, or is refused with its places.
 
 Seeds are the scripts of ../shared/conformance/bpftrace, the tools in /usr/sbin and examples/trace.  With --load N every
 Nth script that compiles is also loaded (never attached).  Prints what was found, grouped; exits with 1 after a finding.
@@ -19,6 +19,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -42,44 +43,51 @@ _OF_THE_KERNEL = (
     "cannot use helper bpf_override_return",
 )  # fmt: skip
 _TOKEN = re.compile(
-    r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/|[@$]?\w+|\s+|<<=|>>=|->|\+\+|--|<<|>>|[<>=!+*/%&|^-]=|&&|\|\||\.\.|\?:|.', re.S
+    r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/|[@$]?\w+|\s+|'
+    r"<<=|>>=|->|\+\+|--|<<|>>|[<>=!+*/%&|^-]=|&&|\|\||\.\.|\?:|.",
+    re.S,
 )
 _NUMBERS = (
-    "0 1 -1 2 7 8 63 64 65 127 128 255 256 32767 32768 65535 65536 2147483647 2147483648 4294967295 4294967296 "
-    "9223372036854775807 -9223372036854775808 9223372036854775808 18446744073709551615 18446744073709551616 1e6 1e19 "
-    "0x7f 0xffffffffffffffff 07 09 1ms 1s 1d 300d 5u 5ul 5ll 1_000 0x 1e 99999999999999999999999"
+    "0 1 -1 2 7 8 63 64 65 127 128 255 256 32767 32768 65535 65536 2147483647 2147483648 4294967295 "
+    "4294967296 9223372036854775807 -9223372036854775808 9223372036854775808 18446744073709551615 "
+    "18446744073709551616 1e6 1e19 0x7f 0xffffffffffffffff 07 09 1ms 1s 1d 300d 5u 5ul 5ll 1_000 0x 1e "
+    "99999999999999999999999"
 ).split(" ")
 _STRINGS = ('""', '"a"', '"%"', '"%d"', '"%s"', '"%r"', '"%c%x"', '"%-5s|%08.3lld"', '"%gr"', '"%hhd"', '"\\x00b"',
-            '"\\377"', '"ä€😀"', f'"{"long " * 60}"', '"%*d"', '"%5"', '"%q"', '"ip"', '"%H:%M"', '"/proc/%d/x"')  # fmt: skip
+            '"\\377"', '"ä€😀"', f'"{"long " * 60}"',
+            '"%*d"', '"%5"', '"%q"', '"ip"', '"%H:%M"', '"/proc/%d/x"') # fmt: skip
 _TYPES = (
-    "int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool string string[5] string[0] buffer[4] int8[3] uint16[2] "
-    "int8[0] char int void (int8,string) (uint64,) int64* int8** void* struct\ttask_struct struct\ttask_struct* "
-    "struct\tnope enum\tnope typeof($x) typeof(@x) typeof(1) min_t stats_t sum_t count_t hist_t kstack_t ksym_t "
-    "inet timestamp"
+    "int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool string string[5] string[0] buffer[4] int8[3] "
+    "uint16[2] int8[0] char int void (int8,string) (uint64,) int64* int8** void* struct\ttask_struct "
+    "struct\ttask_struct* struct\tnope enum\tnope typeof($x) typeof(@x) typeof(1) min_t stats_t sum_t "
+    "count_t hist_t kstack_t ksym_t inet timestamp"
 ).split(" ")
 _NAMES = (
-    "pid tid comm nsecs cpu args curtask kstack ustack func probe probetype retval arg0 arg1 arg9 ctx rand uid gid cgroup "
-    "elapsed usermode ncpus username cpid ppid pcomm numaid jiffies true false nope _ $x $y $1 $2 $# @ @x @y @a "
-    "$kv.0 $kv.1 $x.0 @x[1] @x[1,2] args.filename args.nope curtask.pid curtask.comm curtask->mm *curtask &$x &@x"
+    "pid tid comm nsecs cpu args curtask kstack ustack func probe probetype retval arg0 arg1 arg9 ctx rand "
+    "uid gid cgroup elapsed usermode ncpus username cpid ppid pcomm numaid jiffies true false nope _ $x $y $1 "
+    "$2 $# @ @x @y @a $kv.0 $kv.1 $x.0 @x[1] @x[1,2] args.filename args.nope curtask.pid curtask.comm "
+    "curtask->mm *curtask &$x &@x"
 ).split(" ")
 _WORDS = "return break continue if else for while unroll let config macro struct import comptime enum fn in".split(" ")
 _CALLS = (
-    "count sum avg min max stats hist lhist tseries printf print errorf warnf cat join time system exit clear zero str buf "
-    "path strlen strcap strcontains strstr strncmp strerror signal_name syscall_name strftime macaddr ntop pton bswap reg "
-    "kaddr uaddr kptr uptr container_of offsetof sizeof typeof kstack ustack ksym usym delete find has_key len cgroup_path "
-    "cgroupid assert static_assert fail is_array is_err is_integer is_literal is_ptr is_str getopt override signal nsecs "
-    "pid tid percpu_kaddr socket_cookie memcmp str_concat typeinfo unwatch skboutput kfunc_exist nope"
+    "count sum avg min max stats hist lhist tseries printf print errorf warnf cat join time system exit clear "
+    "zero str buf path strlen strcap strcontains strstr strncmp strerror signal_name syscall_name strftime "
+    "macaddr ntop pton bswap reg kaddr uaddr kptr uptr container_of offsetof sizeof typeof kstack ustack ksym "
+    "usym delete find has_key len cgroup_path cgroupid assert static_assert fail is_array is_err is_integer "
+    "is_literal is_ptr is_str getopt override signal nsecs pid tid percpu_kaddr socket_cookie memcmp "
+    "str_concat typeinfo unwatch skboutput kfunc_exist nope"
 ).split(" ")
 _SIGNS = (
-    "+ - * / % & | ^ << >> == != < <= > >= && || = += -= *= /= %= &= |= ^= <<= >>= ++ -- ! ~ . -> .. ? : ?: , ; ( ) [ ] "
-    "{ } @ $ # / //".split(" ")
-)
+    "+ - * / % & | ^ << >> == != < <= > >= && || = += -= *= /= %= &= |= ^= <<= >>= ++ -- ! ~ . -> .. ? : ?: , "
+    "; ( ) [ ] { } @ $ # / //"
+).split(" ")
 _OPERATORS = "+ - * / % & | ^ << >> == != < <= > >= && ||".split(" ")
 _HEADS = (
     "begin end BEGIN END interval:s:1 profile:hz:99 kprobe:vfs_read kretprobe:vfs_read kprobe:vfs_r* "
     "tracepoint:sched:sched_switch tracepoint:syscalls:sys_enter_openat tracepoint:syscalls:sys_enter_o* "
-    "tracepoint:raw_syscalls:sys_enter rawtracepoint:sched_switch software:cpu-clock:1000 hardware:cache-misses:1000 "
-    "uprobe:testprogs/uprobe_test:uprobeFunction1 uretprobe:testprogs/uprobe_test:main iter:task self:signal:SIGUSR1 test:a bench:b fentry:vfs_read "
+    "tracepoint:raw_syscalls:sys_enter rawtracepoint:sched_switch software:cpu-clock:1000 "
+    "hardware:cache-misses:1000 uprobe:testprogs/uprobe_test:uprobeFunction1 "
+    "uretprobe:testprogs/uprobe_test:main iter:task self:signal:SIGUSR1 test:a bench:b fentry:vfs_read "
     "watchpoint:0x1000:4:w kprobe: tracepoint:x :: uprobe:libc:malloc begin,end kprobe:vfs_read,interval:s:1"
 ).split(" ")
 _SHELLS = (
@@ -166,7 +174,8 @@ class Mutator:
         elif kind == 8:
             self._replace(tokens, '"', choice((choice(_STRINGS), choice(_STRINGS), self._word())))
         elif kind == 9:
-            self._replace(tokens, r"[$]\w*|(pid|tid|cpu|comm|nsecs|args|curtask|arg\d)$", choice((self._word(), choice(_NAMES))))
+            known = r"[$]\w*|(pid|tid|cpu|comm|nsecs|args|curtask|arg\d)$"
+            self._replace(tokens, known, choice((self._word(), choice(_NAMES))))
         elif kind == 10:
             self._replace(tokens, r"(u?int\d+|string|bool|char|int|struct)$", choice(_TYPES).replace("\t", " "))
         elif kind == 11:
@@ -191,7 +200,8 @@ class Mutator:
 
     def _replace_call(self, tokens: list[str]) -> None:
         """Another function, or other arguments."""
-        places = [at for at, (one, more) in enumerate(zip(tokens, tokens[1:])) if more == "(" and one.isidentifier()]
+        pairs = enumerate(pairwise(tokens))
+        places = [at for at, (one, more) in pairs if more == "(" and one.isidentifier()]
         if not places:
             return
         at = self.random.choice(places)
@@ -217,10 +227,12 @@ class Mutator:
         if random.random() < 0.03:
             count = random.choice((50, 400, 3000))
             opening, closing = random.choice((
-                ("(", ")"), ("{", "}"), ("-", ""), ("!", ""), ("(int8)", ""), ("1 + ", ""), ("if 1 {", "}"), ("", "[0]"),
+                ("(", ")"), ("{", "}"), ("-", ""), ("!", ""), ("(int8)", ""), ("1 + ", ""), ("if 1 {", "}"),
+                ("", "[0]"),
                 ("", ".0"), ("1 ? 1 : ", ""), ("if 1 { 1 } else ", " { }"), ("sizeof(", ")"), ("(1,", ")"), ("*", ""),
                 ("@x[", "]"), ("str(", ")"), ("while (", ") { }"), ("for $i : 0..2 {", "}"), ("typeof(", ")"),
-                ("(typeof(", "))1"), ("let $x : (", ",int8) = 1"), ("1 == ", ""), ("pid && ", ""), ("@x = ", ""), ("", "++"),
+                ("(typeof(", "))1"), ("let $x : (", ",int8) = 1"), ("1 == ", ""), ("pid && ", ""), ("@x = ", ""),
+                ("", "++"),
                 ("print(1); ", ""), ("comptime ", ""), ("", " *"), ("(int8", "*)1"),
             ))  # fmt: skip
             inner = opening * count + inner + closing * count
@@ -234,8 +246,8 @@ class Mutator:
         for _ in range(random.choice((1, 2, 6))):
             letters.insert(
                 random.randrange(len(letters) + 1),
-                random.choice(("\0", "\x7f", "\xa0", "é", "²", "٣", "\U0001f600", "\udc80", "\n", "\r", "\\", '"', "'", "`",
-                               "\u2028", "#", "/*", "*/", "//", "\t", "\ufeff", chr(random.randrange(256)))),
+                random.choice(("\0", "\x7f", "\xa0", "é", "²", "٣", "\U0001f600", "\udc80", "\n", "\r", "\\", '"', "'",
+                               "`", "\u2028", "#", "/*", "*/", "//", "\t", "\ufeff", chr(random.randrange(256)))),
             )  # fmt: skip
         return "".join(letters)
 
@@ -255,7 +267,7 @@ def check(text: str) -> tuple[str, ir.Unit | None, Built | None]:
         return _look(refused, text), None, None
     except Hang:
         return "hang " + _place_of(sys.exc_info()[2]), None, None
-    except (Exception, RecursionError) as crash:  # whatever is raised is what is looked for
+    except Exception as crash:  # noqa: BLE001 - whatever is raised is what is looked for
         return f"{type(crash).__name__}: {str(crash)[:120]} {_place_of(crash.__traceback__)}", None, None
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
@@ -290,7 +302,8 @@ def load_all(unit: ir.Unit, built: Built) -> str:
     from linscope.bpf.kernel.programs import load
 
     cpus = os.cpu_count() or 1
-    if sum((one.key_size + one.value_size * cpus + 64) * one.max_entries for one in built.maps if one.key_size) > MOST_MAP_BYTES:
+    sizes = [(one.key_size + one.value_size * cpus + 64) * one.max_entries for one in built.maps if one.key_size]
+    if sum(sizes) > MOST_MAP_BYTES:
         return "-"
     with ExitStack() as stack:
         try:

@@ -39,7 +39,7 @@ def aggregate(body: Body, target: sx.MapAccess, node: sx.Call) -> list[ir.Statem
     value = scalar(body, arguments[0]) if arguments else None
     if value is not None and not isinstance(value.type, (*INTEGERS, t.Pointer, t.Timestamp)):
         raise Wrong(node.span, f"{node.name}() only supports integer arguments ({type_text(value.type)} provided)")
-    signed = value is None or value.type.signed or isinstance(value, ir.Number)
+    signed = value is None or value.type.signed or (isinstance(value, ir.Number) and value.value < 1 << 63)
     kind: t.Type
     kind, times = _kind(body, node, arguments, signed)
     script = body.script
@@ -106,7 +106,8 @@ def _kind(
         return _linear(body, node, arguments)
     interval = constant(body, arguments[1], "tseries()'s interval")
     count = constant(body, arguments[2], "tseries()'s number of intervals")
-    word = constant_text(body, arguments[3], "tseries()'s aggregation").decode() if len(arguments) > 3 else ""
+    given = constant_text(body, arguments[3], "tseries()'s aggregation") if len(arguments) > 3 else b""
+    word = given.decode(errors="replace")
     if interval <= 0 or not 1 <= count <= _MOST_INTERVALS:
         raise Wrong(node.span, "tseries() interval_ns and num_intervals must be >= 1, num_intervals <= 1000000")
     if word not in _SERIES:

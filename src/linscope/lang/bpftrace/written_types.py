@@ -5,6 +5,7 @@ from __future__ import annotations
 from linscope.lang import types as t
 from linscope.lang.bpftrace import syntax as sx
 from linscope.lang.bpftrace.problems import Wrong
+from linscope.lang.bpftrace.type_names import type_text
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
@@ -40,7 +41,10 @@ def resolve_type(body: Body, node: sx.TypeName) -> t.Type:
     if isinstance(node, sx.PointerType):
         return t.Pointer(resolve_type(body, node.target))
     if isinstance(node, sx.ArrayType):
-        return t.Array(resolve_type(body, node.element), node.length)
+        element = resolve_type(body, node.element)
+        if isinstance(element, t.Aggregation):
+            raise Wrong(node.span, f"there are no arrays of {type_text(element)}")
+        return t.Array(element, node.length)
     if isinstance(node, sx.TupleType):
         return t.Tuple(tuple(resolve_type(body, element) for element in node.elements))
     if isinstance(node, sx.TypeOf):

@@ -174,8 +174,8 @@ def _no_function(point: AttachPoint) -> Exception:
     """The error of a function that BTF does not know."""
     from linscope.bpf.kernel.near_names import near_functions
 
-    name = point.function
-    return probe_error(point.text, f"No BTF found for {point.kind}:{point.target or _VMLINUX}:{name}", near_functions(name))
+    what = f"No BTF found for {point.kind}:{point.target or _VMLINUX}:{point.function}"
+    return probe_error(point.text, what, near_functions(point.function))
 
 
 def _of_program(point: AttachPoint) -> list[Probe]:

@@ -1,0 +1,72 @@
+"""Damaged scripts, a small run of fuzz/bpftrace_scripts.py; and those in which too much is nested."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from linscope.errors import SourceError
+from linscope.lang.bpftrace.compiler import compile
+from linscope.lang.codegen import generate
+
+ROOT = Path(__file__).resolve().parent.parent.parent.parent
+SEEDS = (
+    'begin { $x = (1, "a"); @m[$x, comm] = count(); print(@m); printf("%d %s\\n", $x.0, $x.1); }',
+    "struct s { int a; char b[8]; } begin { $p = (struct s *)0; print($p->a); for $i : 0..5 { @[$i] = hist($i); } }",
+    'macro m($v, e) { $v += e; $v } begin { $a = 1; if m($a, 2) > 2 { print("big"); } else { exit(); } }',
+    "interval:s:1 /@n < 5/ { @n++; @t[tid] = nsecs; delete(@t[1]); } end { clear(@t); print(len(@t)); }",
+    "let @d = lruhash(10); tracepoint:sched:sched_switch { @d[args.next_pid] = (args.prev_comm, kstack(3)); }",
+    "config = { max_strlen = 64 } kprobe:vfs_read { @[str(arg1), ustack] = sum((uint8)arg2 << 3); }",
+    'begin { let $u : uint8 = 5; while ($u < 9) { $u++; if (strncmp("a", comm, 1)) { break } } @r = (a=$u, b=-1); }',
+    "begin { for ($kv : @q) { print($kv.1 ? $kv.0 : 0) } @q[(uint8[4])1] = max(-5); len(@q); unroll(3) { @++ } }",
+)
+
+
+@pytest.fixture(scope="module")
+def fuzz() -> ModuleType:
+    """The file fuzz/bpftrace_scripts.py."""
+    spec = importlib.util.spec_from_file_location("bpftrace_scripts", ROOT / "fuzz" / "bpftrace_scripts.py")
+    assert spec is not None and spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    before = list(sys.path)
+    spec.loader.exec_module(made)
+    sys.path[:] = before
+    return made
+
+
+def test_mutated_scripts(fuzz: ModuleType) -> None:
+    mutator = fuzz.Mutator(SEEDS, 7)
+    compiled = 0
+    for _ in range(500):
+        text = mutator.script()
+        wrong, unit, _ = fuzz.check(text)
+        assert not wrong, f"{wrong}\n{text}"
+        compiled += unit is not None
+    assert 50 < compiled < 450
+
+
+@pytest.mark.parametrize("text", [
+    "(" * 5000 + "1" + ")" * 5000, "{" * 3000 + "1" + "}" * 3000, "-" * 5000 + "1", "(int8)" * 3000 + "1",
+    "1 + " * 5000 + "1", "pid && " * 3000 + "1", "$x" + "[0]" * 3000, "$x" + ".0" * 3000, "1 ? 1 : " * 3000 + "1",
+    "if 1 { 1 } else " * 3000 + "{ 1 }", "typeof(" * 3000 + "1" + ")" * 3000, "for $i : 0..2 {" * 1000 + "}" * 1000,
+    "1 || 2 && (1 | 2 ^ 3 & (1 == 2 < 3 << (1 + 2 * (" * 90 + "1" + "))))" * 90, "(1," * 2000 + ")" * 2000,
+    "while (pid) {" * 6 + "}" * 6, "(int8" + "*" * 3000 + ")1", "let $x : " + "(" * 3000 + "int8" + ",)" * 3000,
+    "$" + "9" * 5000, "1" * 5000, "1e" + "9" * 5000, "$x." + "9" * 5000, "@x[" * 2000 + "1" + "]" * 2000,
+])  # fmt: skip
+def test_too_much(text: str) -> None:
+    script = f"begin {{ {text}; }}"
+    with pytest.raises(SourceError) as caught:
+        generate(compile(script))
+    assert all(one.what and one.line == 1 and 1 <= one.column <= len(script) for one in caught.value.diagnostics)
+
+
+def test_as_much_as_people_write() -> None:
+    terms = " || ".join(f"pid == {number}" for number in range(200))
+    branches = " else ".join(f"if (pid == {number}) {{ print({number}); }}" for number in range(60))
+    nested = "if (pid) { " * 40 + "print(1);" + " }" * 40
+    built = generate(compile(f"begin {{ if ({terms}) {{ {branches} }} {nested} print({'(' * 60}1{')' * 60}); }}"))
+    assert len(built.programs) == 1
