@@ -351,28 +351,16 @@ uint8_t *Map::reserve(uint64_t size, uint32_t second) {
 
 // include/linux/jhash.h, jhash2: stacks have the numbers that they have in the kernel, where programs see these.
 uint32_t jhash2(const uint32_t *k, uint32_t length) {
-    auto rol = [](uint32_t value, int by) { return value << by | value >> (32 - by); };
     uint32_t a = 0xdeadbeef + (length << 2), b = a, c = a;
+    auto mix = [](uint32_t &x, uint32_t &y, uint32_t z, int by) { x -= y, x ^= y << by | y >> (32 - by), y += z; };
+    auto end = [](uint32_t &x, uint32_t y, int by) { x = (x ^ y) - (y << by | y >> (32 - by)); };
     for (; length > 3; length -= 3, k += 3) {
         a += k[0], b += k[1], c += k[2];
-        a -= c, a ^= rol(c, 4), c += b;
-        b -= a, b ^= rol(a, 6), a += c;
-        c -= b, c ^= rol(b, 8), b += a;
-        a -= c, a ^= rol(c, 16), c += b;
-        b -= a, b ^= rol(a, 19), a += c;
-        c -= b, c ^= rol(b, 4), b += a;
+        mix(a, c, b, 4), mix(b, a, c, 6), mix(c, b, a, 8), mix(a, c, b, 16), mix(b, a, c, 19), mix(c, b, a, 4);
     }
     if (length == 0) return c;
-    if (length == 3) c += k[2];
-    if (length >= 2) b += k[1];
-    a += k[0];
-    c ^= b, c -= rol(b, 14);
-    a ^= c, a -= rol(c, 11);
-    b ^= a, b -= rol(a, 25);
-    c ^= b, c -= rol(b, 16);
-    a ^= c, a -= rol(c, 4);
-    b ^= a, b -= rol(a, 14);
-    c ^= b, c -= rol(b, 24);
+    a += k[0], b += length >= 2 ? k[1] : 0, c += length == 3 ? k[2] : 0;
+    end(c, b, 14), end(a, c, 11), end(b, a, 25), end(c, b, 16), end(a, c, 4), end(b, a, 14), end(c, b, 24);
     return c;
 }
 

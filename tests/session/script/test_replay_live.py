@@ -35,7 +35,8 @@ SCRIPTS = {
     "{ @[kstack] = count(); @p[kstack(perf, 3)] = count() }",
     "user stacks": OPEN + "{ @[ustack] = count(); @r[ustack(raw, 2)] = count() }",
     "samples": "profile:hz:499 /pid == cpid/ { @[comm, usermode] = count(); @c = count(); @n = max(nsecs) }",
-    "stacks of samples": "profile:hz:199 /pid == cpid/ { @[kstack(4)] = count(); @u[ustack(perf, 4)] = count() }",
+    "stacks of samples": "profile:hz:199 /pid == cpid/ { @[kstack(4)] = count(); @u[ustack(4)] = count(); "
+    "@w[ustack(perf, 4)] = count() }",
     "intervals": FORK + "{ @n = count(); @m = max(nsecs) } interval:ms:40 "
     r'{ printf("tick %d: %d %d %s\n", @i++, (int64)@n, (int64)@m, comm); @c[cpu] = count() }',
     "faults": "software:page-faults:1 /pid == cpid/ { @[comm] = count(); @k[kstack(1)] = count() }",

@@ -6,6 +6,7 @@ Source: System V gABI, chapters 4 and 5; the debug file of a build-id under /usr
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 from bisect import bisect_right
 
@@ -83,7 +84,17 @@ def open_table(path: str, *, debug_path: str = "") -> ElfTable | None:
         separate = _read(f"{_DEBUG}/{build_id[:2]}/{build_id[2:]}.debug", loads)
         if separate is not None and separate[0]:
             return ElfTable(separate[0], separate[1], f"{_DEBUG}/{build_id[:2]}/{build_id[2:]}.debug", loads)
+    if has_lines and debug_path and _is_same(path, debug_path):
+        path = debug_path  # DWARF is read later, when the process is perhaps gone, and /proc/PID/root with it
     return ElfTable(symbols, strings, path if has_lines else "", loads)
+
+
+def _is_same(path: str, other: str) -> bool:
+    """Whether two names are of one file."""
+    try:
+        return os.path.samestat(os.stat(path), os.stat(other))
+    except OSError:
+        return False
 
 
 def vdso_table() -> ElfTable | None:
