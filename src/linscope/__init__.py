@@ -4,6 +4,7 @@
     recording.samples.to_arrow()
     recording.flame().save("flame.html")
     linscope.record(["python3", "app.py"], call_graph="dwarf").flame()
+    with linscope.trace('profile:hz:99 { @[comm] = count(); }', duration=5) as session: list(session)
     linscope.bpf.verify(linscope.bpf.assemble_program("r0 = 2\\nexit"))
 
 Importing this package loads nothing heavy; names are imported when first used.
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
     from linscope.analysis.filters import Filter as Filter
     from linscope.api import open as open
     from linscope.api import record as record
+    from linscope.api import trace as trace
     from linscope.recording import Recording as Recording
 
 _PLACES = {
     "open": "linscope.api",
     "record": "linscope.api",
+    "trace": "linscope.api",
     "Recording": "linscope.recording",
     "Filter": "linscope.analysis.filters",
 }

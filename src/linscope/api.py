@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
     from linscope.recording import Recording
+    from linscope.session.script.stream import TraceSession
 
 
 def open(path: Any, **options: Any) -> Recording:
@@ -31,3 +33,16 @@ def record(command: Sequence[str], **options: Any) -> Recording:
         options.setdefault("command_line", ("linscope", "record", "--", *command))
         result = run(command, RecordOptions(output=output, **options))
         return open_recording(result.path)
+
+
+def trace(program: str | os.PathLike[str], **options: Any) -> TraceSession:
+    """A script of the bpftrace language, as a context manager that yields batches; options: see TraceSession.
+
+    with linscope.trace('tracepoint:sched:sched_process_exec { printf("%d %s", pid, comm); @[comm] = count(); }') as session:
+        for batch in session:
+            batch.to_arrow()
+        session.maps["@"].to_pandas()
+    """
+    from linscope.session.script.stream import TraceSession
+
+    return TraceSession(program, **options)

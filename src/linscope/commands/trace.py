@@ -25,7 +25,7 @@ _OPTIONS = {
 }  # fmt: skip
 _LISTS = ("include_dir", "include")
 STAGES = ("ast", "ir", "asm", "verifier")
-FORMS = ("text", "json")
+FORMS = ("text", "json", "parquet")
 _MODES = ("line", "full", "none")
 _USAGE = """USAGE: linscope trace [OPTIONS] FILE [ARGS]
        linscope trace [OPTIONS] -e 'PROGRAM' [ARGS]
@@ -39,8 +39,8 @@ Run scripts of the bpftrace language in the running kernel.
   -l [PATTERN]           list probes (-lv with arguments), or those of a script
   -c, --cmd CMD          run a command, and end when it ends
   -p, --pid PID          trace this process only, and end when it ends
-  -o FILE                write the output to a file
-  -f FORM                text (default) or json
+  -o FILE                write the output to a file; of parquet: a folder
+  -f FORM                text (default), json or parquet
   -B MODE                output buffering: line, full or none
   -q, --quiet            nothing but the script's own output
   -k                     tell when reads of memory fail

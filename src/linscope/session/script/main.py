@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
 _PAGE = 4096
 _MOST_PIDS = 4 * 1024 * 1024  # include/linux/threads.h, PID_MAX_LIMIT
-_FORMS = ("text", "json")
+_FORMS = ("text", "json", "parquet")
 _MODES = ("line", "full", "none")
 
 
@@ -121,7 +121,9 @@ def _main(arguments: Arguments) -> int:
 
 def _check(arguments: Arguments) -> None:
     if arguments.form not in _FORMS:
-        raise Refused(f'Invalid output format "{arguments.form}"\nValid formats: text, json')
+        raise Refused(f'Invalid output format "{arguments.form}"\nValid formats: text, json, parquet')
+    if arguments.form == "parquet" and (not arguments.output or arguments.replay):
+        raise Refused("USAGE: -f parquet writes files of a live session to the folder of -o DIR")
     if arguments.buffering not in _MODES:
         raise Refused("USAGE: -B must be either 'line', 'full', or 'none'.")
     other = arguments.words or arguments.list or arguments.info or arguments.record_for
@@ -249,7 +251,7 @@ def _generate(arguments: Arguments, unit: ir.Unit) -> Built:
     from linscope.lang.codegen import generate
 
     made = CodeOptions(helper_errors=arguments.helper_errors)
-    made.ring_bytes = _ring_size(unit) or made.ring_bytes
+    made.ring_bytes = ring_size(unit) or made.ring_bytes
     return generate(unit, made)
 
 
@@ -266,7 +268,7 @@ def _replay(arguments: Arguments, script: tuple[str, str], options: Options) -> 
 
 def _open_output(arguments: Arguments) -> int:
     """Where the output goes.  Raises Refused."""
-    if not arguments.output:
+    if not arguments.output or arguments.form == "parquet":
         return 1
     try:
         return os.open(arguments.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
@@ -280,13 +282,19 @@ def _run(
     from linscope.session.script.runner import Runner
 
     fd = _open_output(arguments)
-    output = Output(fd, arguments.buffering)
+    output, folder = Output(fd, arguments.buffering), None
+    if arguments.form == "parquet":
+        from linscope.session.script.folder import FolderOutput
+
+        output = folder = FolderOutput(arguments.output)
     runner = Runner(
         unit, output, json=arguments.form == "json", unsafe=arguments.unsafe, quiet=arguments.quiet,
-        warnings=not arguments.no_warnings,
+        warnings=not arguments.no_warnings, form=folder.form if folder is not None else None,
     )  # fmt: skip
     try:
         runner.load(built=built)
+        if folder is not None:
+            folder.connect(runner)
         if arguments.dry_run:
             return 0
         if mode:
@@ -299,12 +307,14 @@ def _run(
         watcher.finish(runner)
         return code
     finally:
+        if folder is not None:
+            folder.close()
         runner.close()
         if fd != 1:
             os.close(fd)
 
 
-def _ring_size(unit: ir.Unit) -> int:
+def ring_size(unit: ir.Unit) -> int:
     """The setting perf_rb_pages as bytes, a power of two; 0 when linscope is to choose."""
     pages = int(unit.settings.get("perf_rb_pages", 0))
     return 1 << (pages * _PAGE - 1).bit_length() if pages else 0

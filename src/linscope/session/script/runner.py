@@ -37,6 +37,7 @@ _COMM = "bpftrace"  # what scripts know the tracer by
 _BATCH = 8192  # events that are read at once
 _BUSY = 64  # events in a batch from which on more is waited for: a wakeup for each would halve the programs' speed
 _BUSY_S = 0.002
+_LEAST_RECORD = 16  # bytes of an event in the ring buffer, with the kernel's header
 _TICK_S, _FIRST_TICK_S = 0.2, 0.01  # between two looks at new processes and lost events
 _GRACE_S = 0.005  # in which events still count after exit(), which scripts rely on: it was never at once
 _BENCH_NS, _MOST_RUNS = 250_000_000, 100_000
@@ -47,12 +48,15 @@ class Runner:
 
     def __init__(
         self, unit: ir.Unit, output: Output, *, json: bool = False, unsafe: bool = False, quiet: bool = False,
-        warnings: bool = True,
+        warnings: bool = True, form: TextForm | None = None,
     ) -> None:  # fmt: skip
-        """output: stays the caller's; quiet: nothing is said but what the script says; warnings: also at run time."""
+        """output: stays the caller's; quiet: nothing is said but what the script says; warnings: also at run time.
+
+        form: instead of text and JSON.
+        """
         self.unit = unit
         self.output = output
-        self.form = JsonForm(output) if json else TextForm(output)
+        self.form = form or (JsonForm(output) if json else TextForm(output))
         self.quiet = quiet
         self.unsafe = unsafe
         self.warnings = warnings
@@ -141,6 +145,10 @@ class Runner:
             raise UsageError("No probes attached")
         return count
 
+    def handle(self, number: int, handler: Handler) -> None:
+        """Let an event's records be taken by another function.  Only when it is loaded."""
+        self._handlers[number] = handler
+
     def run_own(self, kind: str, target: str = "") -> None:
         """Run the programs of begin, end or self, in this process.  target: only those of it (a signal)."""
         for source, program in zip(self.unit.programs, self.programs, strict=True):
@@ -172,9 +180,9 @@ class Runner:
                 self.sampler.start()
             if child is not None:
                 child.release()
-            self._run_iterators()
+            self.run_iterators()
             self._loop(pid, child, ended)
-            if self.shared.exit_code is not None and self._lasts():
+            if self.shared.exit_code is not None and self.lasts():
                 time.sleep(_GRACE_S)
             self.stop()
             self.drain()
@@ -222,7 +230,8 @@ class Runner:
         self.shared.exit_code = int(failed)
         return self.finish()
 
-    def _run_iterators(self) -> None:
+    def run_iterators(self) -> None:
+        """Run the programs of iter, which end by themselves."""
         for one in self.links:
             if one.probe.kind == "iter":
                 from linscope.session.script.attaching import run_iterator
@@ -234,25 +243,23 @@ class Runner:
         """Whether nothing more can come."""
         return self.stopped or self.output.closed or self.shared.exit_code is not None
 
-    def _lasts(self) -> bool:
+    def lasts(self) -> bool:
         """Whether there are probes beside begin and end."""
         return any(program.probes[0].kind not in ("begin", "end", "iter", "test") for program in self.unit.programs)
 
     def _loop(self, pid: int, child: Child | None, ended: int) -> None:
         """ended: of the process whose end ends the script, -1 without."""
-        if not self._lasts():
+        if not self.lasts():
             self.drain()
             return
         import select
 
-        self._watch_processes(pid, child)
+        self.watch_processes(pid, child)
         poll = select.poll()
         assert self._signals is not None
         poll.register(self._signals.fd, select.POLLIN)
         if self.ring is not None:
-            place = self.built.place(EVENTS) if self.built else None
-            assert place is not None
-            poll.register(self.maps[place].fd, select.POLLIN)
+            poll.register(self.ring_fd, select.POLLIN)
         if ended >= 0:
             poll.register(ended, select.POLLIN)
         tick = time.monotonic() + _FIRST_TICK_S
@@ -261,7 +268,7 @@ class Runner:
             now = time.monotonic()
             if now >= tick:
                 tick = now + _TICK_S
-                self._tick()
+                self.tick()
                 if self.sampler is not None:
                     tick = min(tick, self.sampler.look())
             ready = [fd for fd, _ in poll.poll(0 if count else max(tick - now, 0) * 1000)]
@@ -272,6 +279,12 @@ class Runner:
             if _BUSY <= count < _BATCH // 2:
                 time.sleep(_BUSY_S)
         self.drain()
+
+    @property
+    def ring_fd(self) -> int:
+        """Can be waited for with poll: events are there; -1 when the script tells nothing."""
+        place = self.built.place(EVENTS) if self.built is not None else None
+        return self.maps[place].fd if place is not None else -1
 
     def read(self) -> int:
         """Handle the events that wait, a batch at most; returns their number."""
@@ -325,7 +338,7 @@ class Runner:
             before = self.ring.pending_bytes
             if not self.read():
                 return
-            left -= max(before - self.ring.pending_bytes, 64)
+            left -= max(before - self.ring.pending_bytes, _LEAST_RECORD)
 
     def _unwatch(self) -> None:
         from linscope.bpf.kernel.detach import close_all
@@ -337,7 +350,7 @@ class Runner:
 
     # -- what is looked at from time to time
 
-    def _watch_processes(self, pid: int, child: Child | None) -> None:
+    def watch_processes(self, pid: int, child: Child | None) -> None:
         """Keep the mappings of processes whose stacks are in maps: they may end before the maps are printed."""
         from linscope.session.script.stack_places import make_look
 
@@ -354,12 +367,13 @@ class Runner:
 
             self._looks.append(look)
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
+        """Look at processes and lost events; five times a second is enough."""
         for look in self._looks:
             look()
-        self._tell_lost()
+        self.tell_lost()
 
-    def _tell_lost(self) -> None:
+    def tell_lost(self) -> None:
         """Events for which there was no room, since the last look."""
         place = self.built.place(LOST) if self.built is not None else None
         data = self.maps[place].lookup(bytes(4)) if place is not None else None
@@ -398,7 +412,7 @@ class Runner:
         if self.unit.settings["print_maps_on_exit"]:
             self.show_maps()
         self.output.flush(end=True)
-        self._tell_lost()
+        self.tell_lost()
         self.shared.summary()
         self.output.flush(end=True)
         return self.shared.exit_code or 0
