@@ -38,7 +38,7 @@ def record(command: Sequence[str], **options: Any) -> Recording:
 def trace(program: str | os.PathLike[str], **options: Any) -> TraceSession:
     """A script of the bpftrace language, as a context manager that yields batches; options: see TraceSession.
 
-    with linscope.trace('tracepoint:sched:sched_process_exec { printf("%d %s", pid, comm); @[comm] = count(); }') as session:
+    with linscope.trace('profile:hz:99 { printf("%d %s", pid, comm); @[comm] = count(); }', duration=5) as session:
         for batch in session:
             batch.to_arrow()
         session.maps["@"].to_pandas()
