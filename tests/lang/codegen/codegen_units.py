@@ -177,7 +177,7 @@ def spoil(machine: Machine) -> None:
     for one in machine.map_list():
         if one.name.startswith("scratch_"):
             for at in range(one.head.max_entries):
-                one.update(at.to_bytes(4, "little"), b"\xa5" * (one.value_size - 8) + bytes(8))
+                one.update(at.to_bytes(4, "little"), bytes(8) + b"\xa5" * (one.value_size - 8))
 
 
 class InMachine(Place):

@@ -240,10 +240,10 @@ def test_tasks_that_take_the_cpu_from_each_other_share_no_memory(jit: bool) -> N
     check(built)
     machine = Machine(built.programs[0], jit=jit, cpus=CPUS)
     scratch = machine.maps["scratch_0"]
-    taken = (b"\1" + bytes(7)).rjust(scratch.value_size, b"\0")
+    taken = b"\1".ljust(scratch.value_size, b"\0")
 
     def flags() -> list[int]:
-        return [value[-8] for _, value in scratch.items()]
+        return [value[0] for _, value in scratch.items()]
 
     for cpu in range(CPUS):
         machine.row.cpu = cpu

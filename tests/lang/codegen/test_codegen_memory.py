@@ -6,7 +6,7 @@ import ctypes
 import itertools
 
 import pytest
-from codegen_units import InKernel, Outcome, Place, binary, compare, get, number, printf, text, unit, word
+from codegen_units import CONTEXT, InKernel, Outcome, Place, binary, compare, get, number, printf, text, unit, word
 
 from linscope.lang import ir
 from linscope.lang import types as t
@@ -328,3 +328,28 @@ def test_ternary_arithmetic_in_events(place: Place) -> None:
     ]  # fmt: skip
     out = place.run(unit([ir.Emit(event, values)], events=[event]))
     assert out.events[0][1] == [b"\x80", b"\xff\xff", b"\xff" * 4, b"\xff" * 8]
+
+
+def test_more_than_loads_reach(place: Place) -> None:
+    """80 strings of a kilobyte and numbers between them: what is small stays where loads and stores reach it."""
+    event = printf(t.String(1025), t.INT64)
+    body: list[ir.Statement] = []
+    pairs = []
+    for number_ in range(80):
+        string, count = ir.Variable(f"$s{number_}", t.String(1025)), ir.Variable(f"$n{number_}", t.INT64)
+        body += [ir.Set(string, text(b"word %d" % number_, 1025)), ir.Set(count, word(0, t.INT64))]
+        pairs.append((string, count))
+    for string, count in pairs:
+        body.append(ir.Set(count, binary("+", get(count), number(int(string.name[2:])))))
+        body.append(ir.Emit(event, [get(string), get(count)]))
+    last, count = pairs[-1]
+    body.append(ir.If(compare("==", get(last), get(pairs[0][0])), [], [ir.Set(count, number(-1))]))
+    body.append(ir.Emit(event, [get(last), ir.FindString(t.INT64, get(last), text(b"rd"))]))
+    body.append(ir.Emit(event, [get(last), get(count)]))
+    out = place.run(unit(body, events=[event]))
+    start = int.from_bytes(CONTEXT[:8], "little")
+    assert len(out.events) == 82
+    for number_, (_, (string_, count_)) in enumerate(out.events):
+        assert string_.rstrip(b"\0") == b"word %d" % min(number_, 79)
+        wanted = {80: 2, 81: -1}.get(number_, start + number_)
+        assert int.from_bytes(count_, "little", signed=True) == wanted

@@ -61,6 +61,15 @@ class Assembler:
         if not self.dead:
             self.slots += instructions
 
+    def _check(self, offset: int) -> None:
+        if not -1 << 15 <= offset < 1 << 15:
+            raise TooLarge("the values of this program take more than 32 KB", self.span)
+
+    @property
+    def span(self) -> Span:
+        """The place in the script that code is written for."""
+        return self.spans[-1][1] if self.spans else (0, 0)
+
     def prepend(self, before: Assembler) -> None:
         """Put other instructions in front."""
         shift = len(before.slots)
@@ -110,14 +119,17 @@ class Assembler:
 
     def load(self, to: int, base: int, offset: int, size: int) -> None:
         """to = *(u8 .. u64 *)(base + offset)"""
+        self._check(offset)
         self._add(Instruction(b.BPF_LDX | b.BPF_MEM | _SIZES[size], to, base, offset, 0))
 
     def store(self, base: int, offset: int, value: int, size: int) -> None:
         """*(u8 .. u64 *)(base + offset) = register"""
+        self._check(offset)
         self._add(Instruction(b.BPF_STX | b.BPF_MEM | _SIZES[size], base, value, offset, 0))
 
     def store_constant(self, base: int, offset: int, value: int, size: int) -> None:
         """*(u8 .. u64 *)(base + offset) = number of 32 bits"""
+        self._check(offset)
         self._add(Instruction(b.BPF_ST | b.BPF_MEM | _SIZES[size], base, 0, offset, value))
 
     def atomic_add(self, base: int, offset: int, value: int, size: int, *, fetch: bool) -> None:
@@ -193,7 +205,7 @@ class Assembler:
             distance = here - use - 1
             if distance >= 1 << 15:
                 what = f"a jump over {distance} instructions; the kernel allows {(1 << 15) - 1}"
-                raise TooLarge(what, self.spans[-1][1] if self.spans else (0, 0))
+                raise TooLarge(what, self.span)
             code, to, value, _, number = self.slots[use]
             self.slots[use] = Instruction(code, to, value, distance, number)
         label.uses.clear()

@@ -26,6 +26,8 @@ _WHOLE_STACK = 448  # bytes of all functions but two that search strings, which 
 _CALLBACK_STACK = (0, 128, 96, 64)  # of each callback, by how deep they are nested
 _KEPT_FREE = 64  # bytes of each function's stack for pointers, which must not lie elsewhere
 MOST_DEPTH = 5  # loops inside of each other: eight functions, with the main one and those that search strings
+_SMALL = 128  # bytes: what lies below r7 in scratch, where loads and stores reach it
+_NEAR = 31 << 10  # from an address: what loads and stores reach (16 bits), and a piece that is copied word by word
 # what the main function keeps at the top of its frame, for callbacks: bytes below its end
 SAVED_CONTEXT, SAVED_SCRATCH, RETURNING, RESULT = -8, -16, -24, -32
 _RESERVED = 32
@@ -91,8 +93,8 @@ class Function:
             self.callback_room = _CALLBACK_STACK[min(depth, len(_CALLBACK_STACK) - 1)]
             self.room = _WHOLE_STACK - depth * self.callback_room
             self.callbacks = 0
-            self.scratch_used = 0
-            self.scratch_size = 0
+            self.scratch_used = [0, 0]  # of small things, below r7, and of large ones, above it
+            self.scratch_size = [0, 0]
             self.scratch_needed = False
             # a task may take the CPU from another in the midst of these: each has scratch memory of its own
             self.shares_cpu = kind in ("uprobe", "uretprobe", "usdt")
@@ -111,19 +113,21 @@ class Function:
             self.used += size
             return Place(STACK, -self.used)
         main = self.main
-        place = Place(SCRATCH, main.scratch_used)
-        main.scratch_used += size
-        main.scratch_size = max(main.scratch_size, main.scratch_used)
+        side = int(size > _SMALL)
+        before = main.scratch_used[side]
+        after = main.scratch_used[side] = before + size
+        main.scratch_size[side] = max(main.scratch_size[side], after)
         main.scratch_needed = True
-        return place
+        return Place(SCRATCH, before if side else -after)
 
-    def mark(self) -> tuple[int, int]:
+    def mark(self) -> tuple[int, int, int]:
         """What is in use now."""
-        return self.used, self.main.scratch_used
+        small, large = self.main.scratch_used
+        return self.used, small, large
 
-    def release(self, mark: tuple[int, int]) -> None:
+    def release(self, mark: tuple[int, int, int]) -> None:
         """Give up what was asked for since."""
-        self.used, self.main.scratch_used = mark
+        self.used, *self.main.scratch_used = mark
 
     def declare(self, variables: Iterable[ir.Variable], changing: set[ir.Variable]) -> None:
         """Give variables their places, in the frame or in scratch; before any other memory is asked for.
@@ -176,11 +180,12 @@ class Function:
         """(base register, offset) to load from or store to a place; ``register`` may be used for it."""
         if place.kind == POINTER:
             assert place.temporary is not None
-            if place.temporary.register >= 0:
+            if place.temporary.register >= 0 and place.offset <= _NEAR:
                 return place.temporary.register, place.offset
-            self.restore(place.temporary, register)
-            return register, place.offset
-        if place.kind in (CONSTANT, ZERO, VALUE):
+            if place.offset <= _NEAR:
+                self.restore(place.temporary, register)
+                return register, place.offset
+        if place.kind in (CONSTANT, ZERO, VALUE) or place.offset > _NEAR:
             self.address(place, register)
             return register, 0
         return self.base(place), place.offset
@@ -216,7 +221,7 @@ class Function:
         if known or self.used + 8 <= self.room - _KEPT_FREE:
             if self.used + 8 > self.room:
                 what = "expressions or loops are nested too deep for the kernel's stack"
-                raise TooLarge(what, self.code.spans[-1][1] if self.code.spans else (0, 0))
+                raise TooLarge(what, self.code.span)
             self.used += 8
             place = Place(STACK, -self.used)
         else:

@@ -226,7 +226,7 @@ class Generator:
         if main.shares_cpu:
             main.code.place(main.end)
             if main.scratch_needed:
-                main.code.store_constant(R7, round_up(main.scratch_size, 8), 0, 8)
+                main.code.store_constant(R7, -main.scratch_size[0] - 8, 0, 8)
         main.code.exit()
         main.code.prepend(self._prologue(main, number))
         main.code.prepend(head)
@@ -269,14 +269,14 @@ class Generator:
         return code
 
     def _find_scratch(self, code: Assembler, main: Function, name: str) -> None:
-        """r7 = this CPU's scratch memory.
+        """r7 = this CPU's scratch memory: what is small lies below it, what is large above it.
 
-        Of programs that share a CPU it ends with a word that is 1 while one has it; the next takes another, and when
+        Of programs that share a CPU it begins with a word that is 1 while one has it; the next takes another, and when
         all are taken it ends and is counted as an event that is lost.
         """
         shared = _SHARING if main.shares_cpu else 1
-        size = max(round_up(main.scratch_size, 8), 8)
-        room = size + 8 if main.shares_cpu else size
+        below = main.scratch_size[0] + (8 if main.shares_cpu else 0)
+        room = max(below + main.scratch_size[1], 8)
         place = self.add_map(name, Map(name, b.BPF_MAP_TYPE_ARRAY, 4, room, self.options.cpus * shared))
         found, none = Label(), Label()
         if self.options.replay:
@@ -301,7 +301,7 @@ class Generator:
                 code.jump(found)
                 break
             code.constant(R1, 1)
-            code.exchange(R7, size, R1)
+            code.exchange(R7, 0, R1)
             code.branch_constant("==", R1, 0, found)
         if shared > 1:
             count_lost(self, code, SAVED_SCRATCH)
@@ -309,6 +309,8 @@ class Generator:
         code.constant(R0, 0)
         code.exit()
         code.place(found)
+        if below:
+            code.alu_constant("+", R7, below)
 
 
 def count_lost(generator: Generator, code: Assembler, room: int) -> None:
