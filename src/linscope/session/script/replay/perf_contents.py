@@ -236,10 +236,12 @@ class _Reader:
             times = times[done:]
         if len(times):
             self.newest = max(self.newest, int(times.max()))
-        numbers = np.arange(self.rows, self.rows + len(samples["event"]))
-        self.rows += len(numbers)
-        if self.captures is not None and self.mapped is not None:
-            self.captures.take(chunk.buffer, chunk.base, chunk.position, samples, numbers)
+        numbers = np.empty(0, np.int64)
+        if self.captures is not None:
+            numbers = np.arange(self.rows, self.rows + len(samples["event"]))
+            self.rows += len(numbers)
+            if self.mapped is not None:
+                self.captures.take(chunk.buffer, chunk.base, chunk.position, samples, numbers)
         event = np.minimum(samples["event"], len(self.is_wanted) - 1)
         rows = self.is_wanted[event]
         count = int(np.count_nonzero(rows))

@@ -26,6 +26,8 @@ from linscope.session.script.replay.recorded_maps import RecordedMap, event_with
 from linscope.session.script.replay.recorded_names import wall_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from linscope.bpf.vm.maps import VmMap
     from linscope.lang import ir
     from linscope.session.script.events import Handler
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 _COMM = b"bpftrace"  # what scripts know the tracer by
 _ROWS = 1 << 13  # records of a batch: their rows stay in the cache
 _RING_BYTES, _FULL_BYTES = 1 << 26, 1 << 22  # of the buffer of events, and of those that are waited for
+_MANY = 16  # events from which on it is looked whether all are alike
 _NOTHING = b"\0" * 256  # the record of what has none: samples, interval, begin and end
 _REGISTERS_IP, _REGISTERS_CS = 128, 136  # of struct pt_regs, x86-64, with which a sample's context begins
 _KERNEL_MODE, _KERNEL_CS, _USER_CS = 1, 0x10, 0x33
@@ -330,7 +333,7 @@ class Replay:
         """Handle what waits, and let the program go on."""
         if self.ring is not None and self.ring.head.used:
             handlers, masks = self.handlers, self._masks
-            for _, record in self.ring.drain():
+            for record in self._waiting_events():
                 number = int.from_bytes(record[:4], "little")
                 if number in masks:
                     self._mask = number, int.from_bytes(record[8:16], "little")
@@ -343,6 +346,20 @@ class Replay:
         if self._paused:
             self._paused = False
             self._go_on()
+
+    def _waiting_events(self) -> Iterable[bytes]:
+        """The events that wait; none when all were alike and printed together."""
+        assert self.ring is not None
+        data = self.ring.drain_bytes()
+        size = int.from_bytes(data[:4], "little")
+        stride = 8 + (size + 7 & ~7)
+        together = self.shared.many.get(int.from_bytes(data[8:12], "little")) if len(data) >= _MANY * stride else None
+        if together is not None and not len(data) % stride and self.output.mode != "none":
+            heads = np.frombuffer(data, "<u4").reshape(-1, stride // 4)
+            if (heads[:, (0, 2)] == heads[0, (0, 2)]).all():
+                together(data[8:] + bytes(8), stride)
+                return ()
+        return _records(data)
 
     def _wall_time(self, format: str) -> Handler:
         """What prints time(): that of the record."""
@@ -364,6 +381,15 @@ class Replay:
     def _go_on(self) -> None:
         if self.stop is not None:
             self.stop.update(bytes(4), bytes(8))
+
+
+def _records(data: bytes) -> Iterator[bytes]:
+    """The records of a ring buffer: each behind a u32 with its length and a u32 with its CPU, padded to 8 bytes."""
+    at = 0
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "little")
+        yield data[at + 8 : at + 8 + size]
+        at += 8 + (size + 7 & ~7)
 
 
 class _Runs:
