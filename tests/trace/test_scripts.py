@@ -254,6 +254,152 @@ CASES: list[tuple[str, str]] = [
         'begin { @ = max(-5); @ = max(-10); print(@); clear(@); @u = min((uint64)-1); print(@u); clear(@u) }',
         '@: -5\n@u: 18446744073709551615',
     ),
+    (
+        'begin { @a["x"] = 1; @a["y"] = 2; @a["z"] = 3; for ($kv : @a) { if ($kv.1 == 2) { continue; } '
+        '@b[$kv.0] = $kv.1; } print(len(@b)); clear(@a); clear(@b) }',
+        '2',
+    ),
+    ('begin { for $i : 0..10 { if ($i == 3) { return; } printf("%d ", $i); } printf("never\\n"); }', '0 1 2'),
+    (
+        'begin { for $i : 0..3 { for $j : 0..3 { if ($j == 1) { break; } printf("%d%d ", $i, $j); } } '
+        'printf("\\n"); }',
+        '00 10 20',
+    ),
+    (
+        'begin { @m[1] = "a"; @m[2] = "much longer"; @m[1] = "mid"; print(@m[1]); print(@m[2]); clear(@m); }',
+        'mid\nmuch longer',
+    ),
+    (
+        'begin { $t = (1, ("a", 2)); $t = (70000, ("longer", 3)); print($t); print($t.1.0); }',
+        '(70000, (longer, 3))\nlonger',
+    ),
+    ('begin { if (pid > 0) { $x = "in"; } print($x); }', 'in'),
+    ('begin { $x = 5; if ($x > 3) { let $y = $x * 2; print($y); } let $y = 1; print($y); }', '10\n1'),
+    (
+        'macro acc(@m, k, v) { @m[k] += v; @m[k] } begin { print(acc(@q, "a", 5)); print(acc(@q, "a", '
+        '7)); clear(@q); }',
+        '5\n12',
+    ),
+    (
+        'macro max2(a, b) { a > b ? a : b } macro max3(a, b, c) { max2(max2(a, b), c) } begin { '
+        'print(max3(3, 9, 4)); print(max3(10, 9, 4)); print(max3(1, 2, 3)); }',
+        '9\n10\n3',
+    ),
+    ('begin { if comptime (sizeof(int64) == 8) { print("64") } else { print("no") } }', '64'),
+    (
+        'begin { $i = 0; unroll(4) { $i += 2; } print($i); unroll(2) { if ($i > 9) { print("x"); } $i++; '
+        '} print($i) }',
+        '8\n10',
+    ),
+    ('begin { $i = 10; while ($i > 0) { $i -= 3; if ($i < 5) { break } } print($i); }', '4'),
+    (
+        'begin { @x[1] = 5; $p = @x[1] > 3 ? "yes" : "no"; print($p); @x[1] = 2; $p = @x[1] > 3 ? "yes" '
+        ': "no"; print($p); clear(@x) }',
+        'yes\nno',
+    ),
+    ('begin { $a = 1; $b = $a++ + $a++; print($b); print($a); $c = --$a * 2; print($c) }', '3\n3\n4'),
+    (
+        'begin { @c["a"] = count(); @c["a"] = count(); @c["b"] = count(); for ($kv : @c) { if ($kv.0 == '
+        '"a") { print((int64)$kv.1); } } clear(@c) }',
+        '2',
+    ),
+    (
+        'begin { @s = "abc"; if (@s == "abc") { print("same") } @s = "abcd"; if (@s != "abc") { '
+        'print("differs") } clear(@s) }',
+        'same\ndiffers',
+    ),
+    (
+        'begin { $x = -1; $y = (uint32)$x; print($y); $z = (uint64)$y; print($z); print((int64)(int32)$y) }',
+        '4294967295\n4294967295\n-1',
+    ),
+    (
+        'begin { print(10 % 3); print(-10 % 3); print(10 % -3); $m = -10; print($m % 3); print($m / 3); '
+        'print($m / -3); }',
+        '1\n-1\n1\n-1\n-3\n3',
+    ),
+    (
+        'begin { @h = hist(100, 2); @h = hist(5, 2); clear(@h); @l = lhist(50, 0, 100, 10); print(@l); '
+        'clear(@l); }',
+        '@l:\n[50, 60)               1 |@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@|',
+    ),
+    (
+        'begin { @a[1, 2] = (3, "x"); for ($kv : @a) { print($kv); print($kv.0.0 + $kv.1.0); } clear(@a) }',
+        '((1, 2), (3, x))\n4',
+    ),
+    (
+        'begin { $a = (int32*)0; print($a); $a++; print($a); print((uint64)($a + 2)); print($a - (int32*)0) }',
+        '0x0\n0x4\n12\n1',
+    ),
+    (
+        'struct n { int a; struct { char c; long d; } in; int arr[3]; } begin { print(sizeof(struct n)); '
+        'print(offsetof(struct n, in.d)); print(offsetof(struct n, arr)); }',
+        '40\n16\n24',
+    ),
+    ('union u { int a; char b[10]; } begin { print(sizeof(union u)); }', '12'),
+    (
+        'enum c { RED, GREEN = 5, BLUE } begin { print(BLUE); printf("%d %s\\n", RED, BLUE); print((enum '
+        'c)5); print(RED + BLUE); }',
+        'BLUE\n0 BLUE\nGREEN\n6',
+    ),
+    ('#define N 5\n#define SQ N * N\nbegin { print(SQ); print(N + SQ); }', '25\n30'),
+    (
+        'begin { printf("[%10s][%-10s][%.2s]\\n", "right", "left", "cut"); printf("%c%c\\n", 0x48, 105); }',
+        '[     right][left      ][cu]\nHi',
+    ),
+    ('begin { printf("%d%%, %s\\n", 50, "a%sb"); }', '50%, a%sb'),
+    ('begin { printf("no newline"); printf("\\n"); printf("\\t|\\n"); }', 'no newline\n\t|'),
+    ('begin { print(nsecs(boot) > 0); print(nsecs(tai) > nsecs(monotonic)); }', 'true\ntrue'),
+    ('begin { time("%%\\n"); }', '%'),
+    ('begin { $x = 0; if ($x++ == 0 || $x++ == 0) { print($x) } }', '1'),
+    ('begin { print(1 == 1 ? 2 == 2 ? "a" : "b" : "c"); }', 'a'),
+    (
+        'begin { print(is_literal(5)); $x = 5; print(is_literal($x)); print(is_unsigned_integer((uint8)5)); }',
+        'true\nfalse\ntrue',
+    ),
+    (
+        'begin { $e = (0 == 1); print($e); $e = true; print($e); @b[true] = 1; @b[false] = 2; print(@b[1 '
+        '== 1]); clear(@b) }',
+        'false\ntrue\n1',
+    ),
+    ('begin { @a = (1, 2); @a = (300, 400); print(@a); print(@a.1); clear(@a) }', '@a: (300, 400)\n400'),
+    ('let @p = percpuhash(5); begin { @p[1] = 5; @p[1] += 3; print(@p[1]); clear(@p) }', '8'),
+    ('begin { @x[comm] = 1; for ($kv : @x) { printf("%s=%d\\n", $kv.0, $kv.1); } clear(@x) }', 'bpftrace=1'),
+    (
+        'begin { $s = comm; $t = $s; if ($t == comm) { print($t) } print(strlen($s)); print($s[0]); }',
+        'bpftrace\n8\n98',
+    ),
+    (
+        'begin { @a[1] = sum(5); @a[2] = sum(7); $t = 0; for ($kv : @a) { $t += (int64)$kv.1; } '
+        'print($t); clear(@a); }',
+        '12',
+    ),
+    ('begin { @a = avg(3); @a = avg(4); print((int64)@a); $x = @a + 1; print($x); clear(@a) }', '3\n4'),
+    ('begin { if (strncmp("hello world", "hello", 5) == 0 && !strncmp("a", "a", 1)) { print("ok") } }', 'ok'),
+    ('begin { $a = "x"; $b = "y"; print(($a, $b, $a == $b, ($a, 1))); }', '(x, y, false, (x, 1))'),
+    ('begin { $x = if 1 { 5 } else { 600 }; print($x); $y = { let $q = 3; $q * $q }; print($y) }', '5\n9'),
+    (
+        'begin { $b = (uint8[4])0x04030201; $s = 0; for $i : 0..4 { $s += $b[$i]; } print($s); '
+        'print($b[5 - 2]); }',
+        '10\n4',
+    ),
+    (
+        'begin { print((int32[2])(uint64)0x0000000200000001); print((uint16[2])(uint32)0xffff0001); }',
+        '[1,2]\n[1,65535]',
+    ),
+    ('begin { delete(@a, 1); @a[1] = 2; print(delete(@a, 1)); print(delete(@a, 1)); }', 'true\nfalse'),
+    (
+        'begin { @m[1] = 2; if (find(@m, 1, $v)) { print($v) } else { print("no") } if (find(@m, 5, $w)) '
+        '{ print($w) } else { print("none") } clear(@m) }',
+        '2\nnone',
+    ),
+    ('begin { printf("%s %s\\n", "ä", "日本"); print(("ü", "€")); }', 'ä 日本\n(ü, €)'),
+    ('begin { print((int64)0xffffffffffffffff); print(-0x8000000000000000); }', '-1\n-9223372036854775808'),
+    ('begin { print("a\\0b"); printf("%s|\\n", "a\\0b"); print(strlen("a\\0b")) }', 'a\na|\n1'),
+    (
+        'begin { @u = min((uint64)-1); @v = sum((uint64)-1); print(@u); print(@v); clear(@u); clear(@v); }',
+        '@u: 18446744073709551615\n@v: 18446744073709551615',
+    ),
+    ('begin { print(ctx == 0 || ctx > 0); $x = (uint64)ctx; print($x >> 1 == ctx >> 1); }', 'true\ntrue'),
 ]  # fmt: skip
 
 
@@ -272,6 +418,16 @@ def run(script: str, *words: str) -> tuple[str, str]:
 @pytest.mark.parametrize(("script", "output"), CASES, ids=[script[:60] for script, _ in CASES])
 def test_script(script: str, output: str) -> None:
     assert run(script) == (output, "")
+
+
+@pytest.mark.kernel
+def test_more_than_loads_reach() -> None:
+    """60 strings of a kilobyte in one program."""
+    sets = "".join(f"$s{number} = str(0); $n{number} = nsecs; " for number in range(60))
+    uses = "".join(f'$s{number} = "x{number}"; $n{number} += 1; ' for number in range(60))
+    shows = "".join(f"print(($s{number}, $n{number} > 5)); " for number in range(60))
+    output, errors = run(f"begin {{ {sets} while ($n1 > 0) {{ {uses} break; }} {shows} }}")
+    assert (output.split("\n"), errors) == ([f"(x{number}, true)" for number in range(60)], "")
 
 
 @pytest.mark.kernel

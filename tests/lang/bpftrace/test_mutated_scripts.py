@@ -64,6 +64,23 @@ def test_too_much(text: str) -> None:
     assert all(one.what and one.line == 1 and 1 <= one.column <= len(script) for one in caught.value.diagnostics)
 
 
+@pytest.mark.parametrize("script", [
+    'begin { print(cgroupid("a\\0b")); }', "uprobe:a\0b:f { }", "uprobe:\udc80:f { }", "kprobe:\udc80* { }",
+    "iter:\udc80 { }", "fentry:a\0:x { }", "rawtracepoint:\udc80 { }", 'begin { print(pton("1.2.3.4\\0")); }',
+    'begin { print("\ud800"); }', "config = { max_strlen = 99999999999 } begin { }", "config = { max_map_keys = 0 } begin { }",
+    "begin { print(\udc80) }", "let @x = hash(0); begin { @x[1] = 1; }", "let @x = hash(99999999999); begin { @x[1] = 1; }",
+    "begin { print((uint8[4000000000])1); }", 'begin { let $x : string[4000000000] = "a"; print($x); }',
+    'begin { printf("%99999999999d", 1); }', 'begin { printf("%*d", 1); }', 'begin { fail("%lld %p %s", 5, 3, comm); }',
+    "struct a { void x[2]; int y[99999999]; } begin { print(*(struct a *)0); }", "begin { @ = (count_t[])5; }",
+    'begin { @ = tseries(1, 1s, 5, "\\377"); }', "begin { kstack(1025); }", 'begin { $x = "abc"[ctx]; }',
+    "begin { print(socket_cookie(curtask)); }",
+])  # fmt: skip
+def test_what_was_a_crash(script: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        generate(compile(script))
+    assert all(one.what and 1 <= one.column <= len(script) + 1 for one in caught.value.diagnostics)
+
+
 def test_as_much_as_people_write() -> None:
     terms = " || ".join(f"pid == {number}" for number in range(200))
     branches = " else ".join(f"if (pid == {number}) {{ print({number}); }}" for number in range(60))

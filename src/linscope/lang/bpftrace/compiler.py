@@ -116,6 +116,10 @@ def _declare_maps(script: Script, program: sx.Program) -> None:
             script.problems.error(
                 declared.span, f"Invalid map type: {declared.kind}", f"Valid map types: {', '.join(MAP_KINDS)}"
             )  # fmt: skip
+        elif not 0 < declared.entries < 1 << 32:
+            script.problems.error(
+                declared.span, f"Invalid number of entries: {declared.entries}", "from 1 to 4294967295"
+            )  # fmt: skip
         elif declared.name in script.declared:
             script.problems.error(declared.span, f"Redeclaration of existing map: @{declared.name}")
         else:

@@ -160,6 +160,8 @@ class Lexer:
             raise WrongProgram("a } without a { before it", start)
         if at == start:
             raise WrongProgram("a probe is missing", start, "kprobe:vfs_read, tracepoint:sched:sched_switch, begin ...")
+        if not text[start:at].isprintable():
+            raise WrongProgram(f"no name of a probe: {text[start:at]!a}", start, end=at)
         self.at = at
         return Token(IDENTIFIER, text[start:at], start, at)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from linscope.lang.bpftrace.state import Body
     from linscope.lang.bpftrace.syntax import Span
 
+_WIDTH, _WIDTH_DIGITS = "0123456789.", 4
 _LENGTHS = ("hh", "h", "ll", "l", "j", "z", "t", "q")
 _NUMERIC = (*NUMBERS, t.Pointer, t.Stack)
 _TEXTUAL = (
@@ -58,8 +59,11 @@ def iter_conversions(text: str, span: Span) -> Iterator[tuple[int, int, str]]:
             continue
         while text[at : at + 1] in ("-", "+", " ", "#", "0", "'"):
             at += 1
-        while text[at : at + 1].isdigit() or text[at : at + 1] == ".":
+        width = at
+        while text[at : at + 1] in _WIDTH and at < len(text):
             at += 1
+        if any(len(one) > _WIDTH_DIGITS for one in text[width:at].split(".")):
+            raise Wrong(span, f"the width of {text[begin:at]} is too large", "four digits at most")
         length = next((word for word in _LENGTHS if text.startswith(word, at)), "")
         at += len(length)
         letter = text[at : at + 1]

@@ -45,6 +45,8 @@ _WORDS = {
 }
 _WORDS.update({name: ("enable", "warn", "error") for name in DEFAULTS if name.startswith("unstable_")})
 _PREFIX = "BPFTRACE_"
+_LARGEST = (1 << 32) - 1
+_LIMITS = {"max_map_keys": (1, _LARGEST), "max_strlen": (0, 1 << 24), "max_cat_bytes": (0, 1 << 24)}
 
 
 def read_settings(
@@ -79,8 +81,13 @@ def _set(
         text = str(value).lower()
         if text in ("true", "false"):
             settings[name] = int(text == "true")
-        elif text.isdigit():
-            settings[name] = int(text)
+        elif text.isdecimal():
+            least, most = _LIMITS.get(name, (0, _LARGEST))
+            number = int(text) if len(text) < 20 else _LARGEST + 1
+            if least <= number <= most:
+                settings[name] = number
+            else:
+                problems.error(span, f"Invalid value for {name}: {text} is not in {least} to {most}")
         else:
             problems.error(span, f"Invalid value for {name}: expected a number, got '{value}'")
     else:

@@ -110,8 +110,8 @@ def _cgroupid(body: Body, node: sx.Call) -> ir.Expression:
     path = constant_text(body, node.arguments[0], "cgroupid()'s path").decode(errors="replace")
     try:
         return ir.Number(t.UINT64, os.stat(path).st_ino)
-    except OSError as error:
-        raise Wrong(node.span, f"Failed to get cgroup id of {path}: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in it
+        raise Wrong(node.span, f"Failed to get cgroup id of {path}: {getattr(error, 'strerror', error)}") from None
 
 
 def _nsecs(body: Body, node: sx.Call) -> ir.Expression:

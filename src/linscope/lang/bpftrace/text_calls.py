@@ -201,7 +201,7 @@ def _pton(body: Body, node: sx.Call) -> ir.Expression:
     family = socket.AF_INET6 if ":" in word else socket.AF_INET
     try:
         data = socket.inet_pton(family, word)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a NUL in it
         raise Wrong(node.arguments[0].span, f"pton() expects an valid IPv4/IPv6 address, got {word}") from None
     return ir.Bytes(t.Array(t.UINT8, len(data)), data)
 

@@ -27,6 +27,7 @@ _CALLBACK_STACK = (0, 128, 96, 64)  # of each callback, by how deep they are nes
 _KEPT_FREE = 64  # bytes of each function's stack for pointers, which must not lie elsewhere
 MOST_DEPTH = 5  # loops inside of each other: eight functions, with the main one and those that search strings
 _SMALL = 128  # bytes: what lies below r7 in scratch, where loads and stores reach it
+_LARGEST = 1 << 28  # bytes of a value; pointers move by less than twice that (bpf_verifier.h, BPF_MAX_VAR_OFF)
 _NEAR = 31 << 10  # from an address: what loads and stores reach (16 bits), and a piece that is copied word by word
 # what the main function keeps at the top of its frame, for callbacks: bytes below its end
 SAVED_CONTEXT, SAVED_SCRATCH, RETURNING, RESULT = -8, -16, -24, -32
@@ -112,6 +113,8 @@ class Function:
         if not scratch and size <= max(limit, 8) and self.used + size <= self.room - _KEPT_FREE:
             self.used += size
             return Place(STACK, -self.used)
+        if size > _LARGEST:
+            raise TooLarge(f"a value of {size} bytes; the kernel allows no more than {_LARGEST} here", self.code.span)
         main = self.main
         side = int(size > _SMALL)
         before = main.scratch_used[side]

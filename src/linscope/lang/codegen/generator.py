@@ -178,7 +178,9 @@ class Generator:
         except TooLarge as limit:
             what, span = str(limit), limit.span
         except RecursionError:
-            what, span = "too much is nested here", source.body[0].span if source.body else (0, 0)
+            what, span = "too much is nested here", (0, 0)
+        if span == (0, 0) and source.body:
+            span = source.body[0].span
         from linscope.errors import SourceError
         from linscope.lang.bpftrace.problems import diagnostic_at
 
