@@ -67,8 +67,10 @@ def test_too_much(text: str) -> None:
 @pytest.mark.parametrize("script", [
     'begin { print(cgroupid("a\\0b")); }', "uprobe:a\0b:f { }", "uprobe:\udc80:f { }", "kprobe:\udc80* { }",
     "iter:\udc80 { }", "fentry:a\0:x { }", "rawtracepoint:\udc80 { }", 'begin { print(pton("1.2.3.4\\0")); }',
-    'begin { print("\ud800"); }', "config = { max_strlen = 99999999999 } begin { }", "config = { max_map_keys = 0 } begin { }",
-    "begin { print(\udc80) }", "let @x = hash(0); begin { @x[1] = 1; }", "let @x = hash(99999999999); begin { @x[1] = 1; }",
+    'begin { print("\ud800"); }', "config = { max_strlen = 99999999999 } begin { }",
+    "config = { max_map_keys = 0 } begin { }",
+    "begin { print(\udc80) }", "let @x = hash(0); begin { @x[1] = 1; }",
+    "let @x = hash(99999999999); begin { @x[1] = 1; }",
     "begin { print((uint8[4000000000])1); }", 'begin { let $x : string[4000000000] = "a"; print($x); }',
     'begin { printf("%99999999999d", 1); }', 'begin { printf("%*d", 1); }', 'begin { fail("%lld %p %s", 5, 3, comm); }',
     "struct a { void x[2]; int y[99999999]; } begin { print(*(struct a *)0); }", "begin { @ = (count_t[])5; }",

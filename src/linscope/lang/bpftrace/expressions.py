@@ -321,8 +321,17 @@ class ExpressionParser:
             arguments.append(self._argument())
             if not self.take(","):
                 break
-        self.expect(")", "arguments are separated by commas")
+        self.expect(")", self._hint_in_call(arguments))
         return sx.Call(self.span_from(token.start), token.text, arguments)
+
+    def _hint_in_call(self, arguments: list[sx.Expression | sx.TypeName]) -> str:
+        """What may be wrong when something else than a comma or a bracket follows an argument."""
+        last = arguments[-1] if arguments else None
+        if self.is_sign(":"):
+            return "loops are written for ($kv : @map) { }"
+        if isinstance(last, sx.Identifier) and self.text[self._last_end - 1] == ")" and self.peek().kind != SIGN:
+            return f"there is no type {last.name}"
+        return "arguments are separated by commas"
 
     def _argument(self) -> sx.Expression | sx.TypeName:
         """An argument of a call: sizeof and its kin take types."""

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from linscope.lang.bpftrace.syntax import Span
 
 _WIDTH, _WIDTH_DIGITS = "0123456789.", 4
+_HINTS = {
+    "string": "%d prints numbers; str() reads a string at an address", "integer": "%s prints strings",
+    "buffer": "buf() reads bytes at an address",
+}  # fmt: skip
 _LENGTHS = ("hh", "h", "ll", "l", "j", "z", "t", "q")
 _NUMERIC = (*NUMBERS, t.Pointer, t.Stack)
 _TEXTUAL = (
@@ -105,7 +109,8 @@ def _check_conversion(name: str, letter: str, type: t.Type, span: Span) -> None:
     else:
         fits, wanted = isinstance(type, _NUMERIC), "integer"
     if not fits:
-        raise Wrong(span, f"{name}: %{letter} specifier expects a value of type {wanted} ({type_text(type)} supplied)")
+        what = f"{name}: %{letter} specifier expects a value of type {wanted} ({type_text(type)} supplied)"
+        raise Wrong(span, what, _HINTS.get(wanted, "") if isinstance(type, t.Int | t.Pointer | t.String) else "")
 
 
 def _emit(body: Body, kind: str, node: sx.Call, format: bytes, values: list[ir.Expression]) -> ir.Statement:

@@ -222,11 +222,11 @@ class _Reader:
     def set(self, **fields: object) -> None:
         self.point.__dict__.update(fields)
 
-    def number(self, text: str, what: str) -> int:
+    def number(self, text: str, what: str, hint: str = "") -> int:
         value = parse_number(text)
         if value is None:
             wrong = "invalid trailing bytes" if text[:1].isdigit() else "invalid integer"
-            raise self.error(f"{what}: {wrong}: {text}")
+            raise self.error(f"{what}: {wrong}: {text}", hint)
         return value
 
     def function(self, text: str, *, allow_offset: bool, allow_address: bool = False) -> None:
@@ -287,18 +287,21 @@ def _counted(reader: _Reader) -> None:
         reader.set(count=reader.number(reader.parts[2], f"Invalid count for {reader.point.kind} probe"))
 
 
+_RATES = "interval:1s, interval:ms:100, profile:hz:99"
+
+
 def _timed(reader: _Reader) -> None:
     reader.take(1, 2)
     kind, unit = reader.point.kind, reader.parts[1]
     wrong = f"Invalid rate of {kind} probe"
     if len(reader.parts) == 3:
-        reader.set(target=unit, count=0 if has_wildcard(unit) else reader.number(reader.parts[2], wrong))
+        reader.set(target=unit, count=0 if has_wildcard(unit) else reader.number(reader.parts[2], wrong, _RATES))
     elif has_wildcard(unit):
         reader.set(target=unit)
     else:
-        time_ns = reader.number(unit, wrong)
+        time_ns = reader.number(unit, wrong, _RATES)
         if time_ns < 1000:
-            raise reader.error(f"{wrong}. Minimum is 1000 or 1us. Found: {time_ns} nanoseconds")
+            raise reader.error(f"{wrong}. Minimum is 1000 or 1us. Found: {time_ns} nanoseconds", _RATES)
         reader.set(target="us", count=time_ns // 1000)
 
 
