@@ -13,7 +13,7 @@ from linscope.picture.heat_map import PERCENTILES, HeatDetails, HeatMap
 
 Ints = NDArray[np.int64]
 _SUMMARY = (("min", 0.0), ("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0))
-_ENOUGH = 20  # values of a column from which on its percentiles are drawn as a line of their own
+_ENOUGH = 100  # values of a percentile
 
 
 @dataclass
@@ -57,9 +57,10 @@ def bucket_heat(
     np.add.at(cells, cell, counts.count)
     table = cells.reshape(rows, width)
     middles = _middles(counts.edges, log=counts.log)
+    lines, shared = _lines(table, middles)
     picture = HeatMap(
         title=title, subtitle=subtitle, what=counts.what, unit=counts.unit, x_start_ns=counts.start_ns,
-        x_step_ns=counts.step_ns * together, y_edges=counts.edges, counts=table, lines=_lines(table, middles),
+        x_step_ns=counts.step_ns * together, y_edges=counts.edges, counts=table, lines=lines, line_columns=shared,
         summary=_summary(table.sum(axis=1), middles), notes=notes, log=counts.log, clock_start_ns=counts.start_ns,
         duration_ns=counts.columns * counts.step_ns, noun="values",
     )  # fmt: skip
@@ -95,9 +96,16 @@ def _summary(sums: Ints, middles: Ints) -> list[tuple[str, int]]:
     return [(name, int(middles[_place(sums, part)])) for name, part in _SUMMARY]
 
 
-def _lines(table: Ints, middles: Ints) -> dict[str, NDArray[np.float64]]:
-    lines = {name: np.full(table.shape[1], np.nan) for name, _ in PERCENTILES}
-    for column in np.flatnonzero(table.sum(axis=0) >= _ENOUGH).tolist():
-        for name, part in PERCENTILES:
-            lines[name][column] = middles[_place(table[:, column], part)]
-    return lines
+def _lines(table: Ints, middles: Ints) -> tuple[dict[str, NDArray[np.float64]], int]:
+    """(values by column, how many columns share one): so many that a percentile is of a hundred values or more."""
+    columns, together = table.shape[1], 1
+    occupied = int(np.count_nonzero(table.sum(axis=0)))
+    while together < columns and int(table.sum()) * together < _ENOUGH * occupied:
+        together *= 2
+    lines = {name: np.full(columns, np.nan) for name, _ in PERCENTILES}
+    for first in range(0, columns, together):
+        sums = table[:, first : first + together].sum(axis=1)
+        if sums.any():
+            for name, part in PERCENTILES:
+                lines[name][first : first + together] = middles[_place(sums, part)]
+    return lines, together
