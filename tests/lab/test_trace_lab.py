@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -34,3 +35,14 @@ def test_tools_of_the_package_load(debian) -> None:
         timeout_s=300,
     )
     assert [line.split()[1] for line in out.splitlines() if line.startswith("fine")] == TOOLS.split()
+
+
+def test_tools_of_the_package_show_what_they_show_under_bpftrace(debian) -> None:
+    """Fourteen of them at once with bpftrace, on one workload: line for line, times left out."""
+    if shutil.which("bpftrace") is None:
+        pytest.skip("needs bpftrace: apt-get install bpftrace")
+    out = debian.out(f"{sys.executable} {ROOT}/tests/lab/tools_guest.py", timeout_s=600)
+    results = [json.loads(line) for line in out.splitlines() if line.startswith("[")]
+    assert len(results) == 14
+    for tool, rounds, ours, peer in results:
+        assert (rounds, ours) == (3, peer), tool

@@ -1,4 +1,4 @@
-"""In the guest: the conformance cases that need kprobes and their like; a JSON line each: name, why it failed, output."""
+"""In the guest: conformance cases that need kprobes and their like; a JSON line each: name, why it failed, output."""
 
 from __future__ import annotations
 
