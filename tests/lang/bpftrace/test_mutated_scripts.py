@@ -76,6 +76,8 @@ def test_too_much(text: str) -> None:
     "struct a { void x[2]; int y[99999999]; } begin { print(*(struct a *)0); }", "begin { @ = (count_t[])5; }",
     'begin { @ = tseries(1, 1s, 5, "\\377"); }', "begin { kstack(1025); }", 'begin { $x = "abc"[ctx]; }',
     "begin { print(socket_cookie(curtask)); }",
+    "begin { $a = (1, 2); print($a[-1]); }", "begin { $a = (1, 2); print($a." + "9" * 5000 + "); }", '"test" { }',
+    "begin { let $x : void = 5; }", "begin { let $x : typeof((void)5) = 3; }", "begin { let $x : count_t; }",
 ])  # fmt: skip
 def test_what_was_a_crash(script: str) -> None:
     with pytest.raises(SourceError) as caught:

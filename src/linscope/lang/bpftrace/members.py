@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from linscope.lang.bpftrace.state import Body
     from linscope.lang.bpftrace.syntax import Span
 
+_INDEX_DIGITS = 9  # of an element's number that are looked at
 _OUTSIDE = "Array access out of bounds. This can lead to unexpected results."
 
 
@@ -103,7 +104,7 @@ def _element(body: Body, of: ir.Expression | Place, name: str, span: Span) -> ir
     elif not name.isdigit():
         raise Wrong(span, f"a tuple has elements .0 to .{len(type.elements) - 1}, not .{name}")
     else:
-        place = int(name)
+        place = int(name[:_INDEX_DIGITS])
     return element_at(value, place, span)
 
 
@@ -111,7 +112,7 @@ def element_at(value: ir.Expression, place: int, span: Span) -> ir.Expression:
     """An element of a tuple.  Raises Wrong."""
     type = value.type
     assert isinstance(type, t.Tuple)
-    if place >= len(type.elements):
+    if not 0 <= place < len(type.elements):
         raise Wrong(span, f"Invalid tuple index: {place}. Found {len(type.elements)} elements in tuple.")
     if isinstance(value, ir.Build):
         return value.parts[place][1]

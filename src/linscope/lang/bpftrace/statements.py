@@ -125,6 +125,8 @@ def _let(body: Body, node: sx.Let) -> list[ir.Statement]:
     if node.name in body.scopes[-1]:
         raise Wrong(node.span, f"Variable ${node.name} was already declared. Variable shadowing is not allowed.")
     type = None if node.type is None else resolve_type(body, node.type)
+    if isinstance(type, t.Void | t.Aggregation):
+        raise Wrong(node.span, f"Invalid variable declaration type: {type_text(type)}")
     if node.value is None:
         variable = body.declare(node.name, type or t.VOID, fixed=type is not None)
         return [] if isinstance(variable.type, t.Void) else [ir.Set(variable, None)]

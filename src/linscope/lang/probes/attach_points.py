@@ -97,8 +97,8 @@ def _near_kind(kind: str) -> str:
     return f"did you mean {found[0]}?" if found else ""
 
 
-def _fill(point: AttachPoint, parts: list[str], pid: int | None) -> None:
-    _READERS[point.kind](_Reader(point, parts, pid))
+def _fill(point: AttachPoint, parts: list[str], pid: int | None, *, is_one_of_many: bool = False) -> None:
+    _READERS[point.kind](_Reader(point, parts, pid, is_one_of_many))
 
 
 def _alternatives(text: str, kind: str, parts: list[str], pid: int | None) -> AttachPoint:
@@ -112,7 +112,7 @@ def _alternatives(text: str, kind: str, parts: list[str], pid: int | None) -> At
             continue
         point = AttachPoint(text, one)
         try:
-            _fill(point, [one, *rest], pid)
+            _fill(point, [one, *rest], pid, is_one_of_many=True)
         except _WrongCount:
             continue
         found.append(point)
@@ -197,8 +197,10 @@ class _WrongCount(Exception):
 class _Reader:
     """The parts of one attach point while they are read."""
 
-    def __init__(self, point: AttachPoint, parts: list[str], pid: int | None) -> None:
+    def __init__(self, point: AttachPoint, parts: list[str], pid: int | None, is_one_of_many: bool) -> None:
+        """is_one_of_many: a wildcard stands for several kinds, of which this is one."""
         self.point = point
+        self.is_one_of_many = is_one_of_many
         self.parts = parts
         self.pid = pid
 
@@ -210,8 +212,8 @@ class _Reader:
         found = len(self.parts) - 1
         if found in counts:
             return
-        if self.point.text.partition(":")[0] not in SPELLINGS and "=" not in self.point.text:
-            raise _WrongCount  # one of several kinds that a wildcard stands for
+        if self.is_one_of_many:
+            raise _WrongCount
         wanted = " or ".join(map(str, counts)) if len(counts) < 3 else f"{counts[0]} to {counts[-1]}"
         raise self.error(f"{self.point.kind} probe type requires {wanted} arguments, found {found}", self.form())
 
