@@ -1,8 +1,8 @@
 """bpftrace's own runtime cases (../shared/conformance/bpftrace): read, run with linscope, compare.
 
 A case: lines of WORD TEXT; lines that begin with blanks go on with the one before.  PROG is a script, RUN a shell
-command with {{BPFTRACE}} in it; AFTER runs when the probes are attached, BEFORE runs before.  Source of the format: bpftrace,
-tests/README.md.
+command with {{BPFTRACE}} in it; AFTER runs when the probes are attached, BEFORE runs before.  Source of the format:
+bpftrace, tests/README.md.
 """
 
 from __future__ import annotations

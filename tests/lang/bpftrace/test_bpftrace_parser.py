@@ -12,7 +12,7 @@ from linscope.errors import SourceError
 from linscope.lang.bpftrace import syntax as sx
 from linscope.lang.bpftrace.parser import parse
 
-CONFORMANCE = Path(__file__).resolve().parents[3] / "shared" / "conformance" / "bpftrace"
+CONFORMANCE = Path(__file__).resolve().parents[4] / "shared" / "conformance" / "bpftrace"
 TOOLS = sorted(Path("/usr/sbin").glob("*.bt"))
 
 

@@ -19,8 +19,8 @@ def make_rows(count: int, **columns: ArrayLike) -> NDArray[np.void]:
     """One row for each of count records; a column is an array of that length or one value for all.
 
     Columns: time_ns, pid (the process, tgid in the kernel), tid, uid, gid, cpu, comm (bytes, up to 16), kernel_stack
-    and user_stack (rows of the stack table; none when left out), cookie, ip, task, cgroup, memory.  Raises MachineError: no
-    such column; ValueError: a column of another length.
+    and user_stack (rows of the stack table; none when left out), cookie, ip, task, cgroup, memory.  Raises
+    MachineError: no such column; ValueError: a column of another length.
     """
     import numpy as np
 

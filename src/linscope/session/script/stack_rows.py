@@ -36,7 +36,8 @@ else:
     StackRow = named_tuple("StackRow", "frames weight")
 
 _BUILD_ID_VALID = 1  # BPF_STACK_BUILD_ID_VALID of enum bpf_stack_build_id_status, include/uapi/linux/bpf.h
-_TRACER = ("bpf_prog_", "bpf_trace_run", "__bpf_trace_", "bpf_get_stack")  # functions between an event and a program
+# functions between an event and a program
+_TRACER = ("bpf_prog_", "bpf_trace_run", "__bpf_trace_", "__traceiter_", "bpf_get_stack")
 
 
 def _types(type: t.Type | None) -> Iterator[t.Type]:
