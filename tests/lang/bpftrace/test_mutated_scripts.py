@@ -75,7 +75,7 @@ def test_too_much(text: str) -> None:
     'begin { printf("%99999999999d", 1); }', 'begin { printf("%*d", 1); }', 'begin { fail("%lld %p %s", 5, 3, comm); }',
     "struct a { void x[2]; int y[99999999]; } begin { print(*(struct a *)0); }", "begin { @ = (count_t[])5; }",
     'begin { @ = tseries(1, 1s, 5, "\\377"); }', "begin { kstack(1025); }", 'begin { $x = "abc"[ctx]; }',
-    "begin { print(socket_cookie(curtask)); }",
+    "begin { print(socket_cookie(curtask)); }", "macro m(a) { a } begin { m(1, 2); }",
     "begin { $a = (1, 2); print($a[-1]); }", "begin { $a = (1, 2); print($a." + "9" * 5000 + "); }", '"test" { }',
     "begin { let $x : void = 5; }", "begin { let $x : typeof((void)5) = 3; }", "begin { let $x : count_t; }",
 ])  # fmt: skip

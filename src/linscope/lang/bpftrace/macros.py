@@ -114,9 +114,11 @@ class _Expander:
         """A macro of that name, but with other parameters, was meant, unless there is a function of the name too."""
         if node.name not in self.names:
             return
+        from linscope.lang.bpftrace.aggregations import AGGREGATIONS
+        from linscope.lang.bpftrace.builtins import find_builtin
         from linscope.lang.bpftrace.calls import CALLS
 
-        if node.name not in CALLS:
+        if node.name not in CALLS and node.name not in AGGREGATIONS and find_builtin(node.name) is None:
             counts = " or ".join(str(count) for name, count in self.macros if name == node.name)
             self.problems.error(
                 node.span, f"Call to macro {node.name} has wrong number arguments. Expected: {counts} but got "
