@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,11 +77,15 @@ def is_attached(pid: int) -> bool:
     return False
 
 
-def start(words: list[str]) -> Start:
-    """Run until attached, then end it.  Raises RuntimeError when it ends before, TimeoutError when it never comes."""
+def start(words: list[str], environment: Mapping[str, str] | None = None) -> Start:
+    """Run until attached, then end it.  environment: what is added to ours.
+
+    Raises RuntimeError when it ends before, TimeoutError when it never comes.
+    """
     begin = time.perf_counter()
     child = subprocess.Popen(
-        words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT, env=ENVIRONMENT
+        words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT,
+        env=ENVIRONMENT | dict(environment or {}),
     )
     assert child.stdin is not None
     try:

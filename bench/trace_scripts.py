@@ -1,8 +1,8 @@
 """Scripts of the bpftrace language, beside bpftrace in the same run; needs root.
 
-Time until the kernel tells of a program of the child's, peak memory then, and time to the end on Ctrl-C; one program on
-Time until the kernel tells of a program of the child, peak memory then, and time to the end on Ctrl-C; one program on
-are started here are traced.
+Time until the kernel tells of a program of the child's, peak memory then, and time to the end on Ctrl-C, each with what
+linscope compiled before and for the first time; one program on all system calls; printf at given rates: lines that
+came, and CPU.  Only processes that are started here are traced.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from measure import LINSCOPE
 
 RUNS = 7
 EVENTS = 1_000_000
+RATES = (250_000, 1_000_000, 0)  # events a second; 0: as fast as it goes
 # nobody has pid 0: the programs run, and count nothing of other processes
 STARTS = {
     "count": "tracepoint:raw_syscalls:sys_enter /pid == 0/ {{ @ = count(); }}",
@@ -31,9 +32,20 @@ STARTS = {
 }
 ALL = "tracepoint:syscalls:sys_enter_* /pid == 0/ { @[probe] = count(); } interval:ms:200 { exit(); }"
 PRINTF = 'tracepoint:syscalls:sys_enter_getppid /pid == cpid/ { printf("%d %s %llu\\n", pid, comm, nsecs); }'
-SOURCE = """#include <sys/syscall.h>
+SOURCE = """#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
-int main(void) { for (long i = 0; i < %d; i++) syscall(SYS_getppid); return 0; }
+static double now(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec + 1e-9 * t.tv_nsec; }
+int main(int argc, char **argv) {
+    long count = atol(argv[1]), rate = atol(argv[2]);
+    double begin = now();
+    for (long i = 0; i < count; i++) {
+        while (rate && i > (now() - begin) * rate) ;
+        syscall(SYS_getppid);
+    }
+    return 0;
+}
 """
 
 
@@ -56,6 +68,17 @@ def ratio(name: str, values: dict[str, float], unit: str, goal: str) -> None:
 
 def starts() -> None:
     """Start, memory, end."""
+    with tempfile.TemporaryDirectory() as cache:
+        for name, script in STARTS.items():
+            first = {}
+            for which, words in commands().items():
+                text = script.format("->" if which == "bpftrace" else ".")
+                runs = []
+                for _ in range(RUNS):
+                    shutil.rmtree(cache, ignore_errors=True)
+                    runs.append(start([*words, "-e", text], {"XDG_CACHE_HOME": cache}).attached_ms)
+                first[which] = statistics.median(runs)
+            ratio(f"{name}: attached, first time", first, "ms", "<= 0.5")
     for name, script in STARTS.items():
         found = {}
         for which, words in commands().items():
@@ -83,27 +106,31 @@ def all_system_calls() -> None:
 
 
 def printing() -> None:
-    """A million events."""
+    """A million events, at some rates."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "calls.c").write_text(SOURCE % EVENTS)
-        subprocess.run(["gcc", "-O2", "-o", str(folder / "calls"), str(folder / "calls.c")], check=True)
-        wall, cpu, lines = {}, {}, {}
-        for which, words in commands().items():
-            with (folder / "out").open("wb") as out:
-                begin = time.perf_counter()
-                child = subprocess.Popen(
-                    [*words, "-q", "-e", PRINTF, "-c", str(folder / "calls")], stdout=out, stderr=subprocess.DEVNULL
-                )
-                _, status, usage = os.wait4(child.pid, 0)
-                child.returncode = os.waitstatus_to_exitcode(status)
-            wall[which] = 1e3 * (time.perf_counter() - begin)
-            cpu[which] = 1e3 * (usage.ru_utime + usage.ru_stime)
-            lines[which] = float(sum(line.count(b" calls ") for line in (folder / "out").open("rb")))
-        ratio("1M printf: wall", wall, "ms", "-")
-        ratio("1M printf: CPU", cpu, "ms", "-")
-        ratio("1M printf: lines", lines, "", "none lost")
-        print(f"{'1M printf: events a second':<40} {EVENTS / wall['linscope'] * 1e3:,.0f}   goal >= 200,000")
+        calls, source = f"{name}/calls", Path(name, "calls.c")
+        source.write_text(SOURCE)
+        subprocess.run(["gcc", "-O2", "-o", calls, str(source)], check=True)
+        for rate in RATES:
+            cpu, lost = {}, {}
+            for which, words in commands().items():
+                runs = [_print(words, f"{calls} {EVENTS} {rate}", Path(name, "out")) for _ in range(3)]
+                cpu[which] = statistics.median(one[0] for one in runs)
+                lost[which] = statistics.median(one[1] for one in runs)
+            what = f"1M printf at {rate // 1000}k/s" if rate else "1M printf at full speed"
+            ratio(f"{what}: CPU", cpu, "ms", "-")
+            ratio(f"{what}: lost", lost, "", "0" if rate == RATES[0] else "-")
+
+
+def _print(words: list[str], command: str, path: Path) -> tuple[float, float]:
+    """CPU of the tracer in ms, and how many lines did not come."""
+    with path.open("wb") as out:
+        child = subprocess.Popen([*words, "-q", "-e", PRINTF, "-c", command], stdout=out, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    with path.open("rb") as lines:
+        came = sum(line.count(b" calls ") for line in lines)
+    return 1e3 * (usage.ru_utime + usage.ru_stime), float(EVENTS - came)
 
 
 def main() -> None:
