@@ -48,9 +48,11 @@ def binary(body: Body, sign: str, left: ir.Expression, right: ir.Expression, spa
     wide = t.INT64 if common_sign(left, right) else t.UINT64
     if sign in ("<<", ">>"):
         wide = t.INT64 if left.type.signed else t.UINT64
-    return at(
-        ir.Binary(wide, sign, coerce(body.script, left, wide, span), coerce(body.script, right, wide, span)), span
-    )
+    left, right = coerce(body.script, left, wide, span), coerce(body.script, right, wide, span)
+    if sign == ">>" and wide is t.INT64:  # zeros come from the left, as in bpftrace; in constants the sign does
+        shifted = ir.Binary(t.UINT64, sign, ir.Convert(t.UINT64, left), ir.Convert(t.UINT64, right))
+        return at(ir.Convert(wide, shifted), span)
+    return at(ir.Binary(wide, sign, left, right), span)
 
 
 def fold(sign: str, left: ir.Number, right: ir.Number) -> ir.Number:
