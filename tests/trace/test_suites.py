@@ -21,6 +21,8 @@ KNOWN = {
     "call:skboutput rawtracepoint": "skboutput() is not there",
     "call:socket_cookie rawtracepoint": "raw tracepoints are not loaded as typed ones",
 }  # fmt: skip
+# the first second counts from begin: it is another when the machine is busy between begin and attaching
+OF_TIME = {"call:printf_llu": 4}
 HAVE = suites.SUITES.is_dir()
 CASES = [case for case in suites.iter_cases() if not case.needs_lab] if HAVE else []
 
@@ -28,8 +30,11 @@ CASES = [case for case in suites.iter_cases() if not case.needs_lab] if HAVE els
 @pytest.mark.kernel
 @pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
 def test_case(case: suites.Case, traced_programs: Path) -> None:
-    result = suites.run_case(case, traced_programs)
-    why = suites.failure(case, result)
+    for _ in range(OF_TIME.get(case.id, 1)):
+        result = suites.run_case(case, traced_programs)
+        why = suites.failure(case, result)
+        if not why:
+            break
     if case.id in KNOWN and why:
         pytest.xfail(KNOWN[case.id])
     assert not why, f"{why}\n{case.script or case.first('RUN')}\n{result.output[-2000:]}"
