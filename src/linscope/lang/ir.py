@@ -459,6 +459,16 @@ class Continue(Statement):
     """The next round of the innermost loop."""
 
 
+class Inlined(Statement):
+    """The statements of a function, which stand where it is called; Leave ends them."""
+
+    body: list[Statement]
+
+
+class Leave(Statement):
+    """End the innermost Inlined, out of all loops in it."""
+
+
 class Return(Statement):
     """End the program; value: what it gives the kernel (None: 0)."""
 

@@ -217,6 +217,9 @@ class _Writer:
                 if node.no:
                     self.line(depth, "else")
                     self.statements(node.no, depth + 1)
+            elif isinstance(node, ir.Inlined):
+                self.line(depth, "function")
+                self.statements(node.body, depth + 1)
             elif isinstance(node, ir.While | ir.ForRange | ir.ForMap):
                 self.line(depth, self._loop(node))
                 self.statements(node.body, depth + 1)

@@ -22,6 +22,8 @@ SEEDS = (
     "let @d = lruhash(10); tracepoint:sched:sched_switch { @d[args.next_pid] = (args.prev_comm, kstack(3)); }",
     "config = { max_strlen = 64 } kprobe:vfs_read { @[str(arg1), ustack] = sum((uint8)arg2 << 3); }",
     'begin { let $u : uint8 = 5; while ($u < 9) { $u++; if (strncmp("a", comm, 1)) { break } } @r = (a=$u, b=-1); }',
+    "fn f($a: int64, $s: string): int64 { for $i : 0..9 { if ($i == $a) { return $i; } } return f2($s); } "
+    'fn f2($s: string): int64 { return strlen($s); } begin { print(f(3, comm)); @f[f(1, "x")] = f2(comm); }',
     "begin { for ($kv : @q) { print($kv.1 ? $kv.0 : 0) } @q[(uint8[4])1] = max(-5); len(@q); unroll(3) { @++ } }",
 )
 

@@ -9,7 +9,7 @@ M64 = (1 << 64) - 1
 
 
 class Leave(Exception):
-    """break, continue or return: kind, value."""
+    """break, continue, return, or leave a function: kind, value."""
 
     def __init__(self, kind: str, value: int = 0) -> None:
         self.kind = kind
@@ -198,6 +198,14 @@ class Model:
                 self.variables[node.variable] = at
                 if not self.round(node.body):
                     break
+        elif isinstance(node, ir.Inlined):
+            try:
+                self.statements(node.body)
+            except Leave as leave:
+                if leave.kind != "leave":
+                    raise
+        elif isinstance(node, ir.Leave):
+            raise Leave("leave")
         elif isinstance(node, ir.Break | ir.Continue):
             raise Leave("break" if isinstance(node, ir.Break) else "continue")
         elif isinstance(node, ir.Return):
@@ -210,7 +218,7 @@ class Model:
         try:
             self.statements(body)
         except Leave as leave:
-            if leave.kind == "return":
+            if leave.kind in ("return", "leave"):
                 raise
             return leave.kind == "continue"
         return True

@@ -36,6 +36,16 @@ def test_what_is_set_on_one_way_only_may_be_read_unset() -> None:
     assert unset(ir.Evaluate(right), use(A)) == {"$a"}
 
 
+def test_what_is_set_at_all_ends_of_a_function() -> None:
+    leaves = ir.If(CONDITION, [set_to(A), set_to(B), ir.Leave()], [])
+    assert unset(ir.Inlined([leaves, set_to(A)]), use(A), use(B)) == {"$b"}
+    assert unset(ir.Inlined([leaves, set_to(A), ir.Leave(), use(C)]), use(A)) == {"$c"}
+    both = ir.If(CONDITION, [set_to(A), ir.Leave()], [set_to(A), set_to(B), ir.Leave()])
+    assert unset(ir.Inlined([both]), use(A), use(B)) == {"$b"}
+    assert unset(ir.Inlined([ir.Inlined([ir.Leave()]), set_to(A)]), use(A)) == set()
+    assert unset(ir.Inlined([ir.While(CONDITION, [set_to(A), ir.Leave()])]), use(A)) == {"$a"}
+
+
 def test_loops_may_have_no_round() -> None:
     start = ir.Variable("$s", t.INT64)
     loop = ir.ForRange(B, number(0), number(9), [use(B), set_to(A)], start)

@@ -214,3 +214,32 @@ def test_too_many_loops_are_told() -> None:
         inside = [for_range(variable(f"$v{at}"), number(0), number(2), inside)]
     with pytest.raises(UsageError, match="6 loops inside of each other"):
         generate(unit(inside, maps=[SUM]), Options(cpus=1))
+
+
+def test_leaving_a_function_out_of_its_loops(place: Place) -> None:
+    """The program goes on behind it; the loop that the function stands in as well."""
+    i, j, k = variable("$i"), variable("$j"), variable("$k")
+    here = compare("==", binary("+", get(j), get(k)), signed(0))
+    inner = for_range(k, number(0), number(4), [ir.If(here, [ir.Leave()], []), add(number(1))])
+    function = ir.Inlined([for_range(j, number(0), get(i), [inner]), add(number(1000))])
+    body = [for_range(i, number(0), number(4), [function, add(number(10000))]), ir.Return(number(9))]
+    for wanted in (0, 3, 5, 100):
+        out = place.run(unit(body, maps=[SUM]), context=context_of(wanted))
+        total = 0
+        for a in range(4):
+            pairs = [b + c for b in range(a) for c in range(4)]
+            total += pairs.index(wanted) if wanted in pairs else len(pairs) + 1000
+            total += 10000
+        assert (out.result, out.numbers(SUM)) == (9, {0: total})
+
+
+def test_a_program_ends_in_a_loop_of_a_function(place: Place) -> None:
+    """return and the end of the function, from the same loop."""
+    i = variable("$i")
+    ends = ir.If(compare("==", get(i), signed(0)), [ir.Return(number(5))], [])
+    leaves = ir.If(compare("==", get(i), signed(1)), [ir.Leave()], [])
+    function = ir.Inlined([for_range(i, number(0), number(9), [ends, leaves]), add(number(1))])
+    for first, second, result, count in ((3, 5, 5, 0), (5, 3, 6, 10), (100, 100, 6, 11)):
+        body = [function, add(number(10)), ir.Return(number(6))]
+        out = place.run(unit(body, maps=[SUM]), context=context_of(first, second))
+        assert (out.result, out.numbers(SUM)) == (result, {0: count})

@@ -30,6 +30,7 @@ class Maker:
             ir.Map("@small", pick(INTS), pick(INTS)), ir.Map("@tuple", PAIR, LONG), ir.Map("@text", SHORT, PAIR),
         ]  # fmt: skip
         self.loops = 0
+        self.functions = 0
         self.count = 0
         self.events: list[ir.Event] = []
 
@@ -144,7 +145,7 @@ class Maker:
     def statement(self, depth: int) -> ir.Statement:
         """One."""
         pick = self.random.choice
-        kind = self.random.randrange(12)
+        kind = self.random.randrange(13)
         if kind < 3 or depth <= 0:
             one = pick(self.variables)
             return ir.Set(one, None if self.random.random() < 0.1 else self.any(one.type, depth))
@@ -178,9 +179,23 @@ class Maker:
             self.loops -= 1
             below = ir.Compare(t.BOOL, "<", ir.Get(t.INT64, counter), number(4))
             return ir.While(ir.Logical(t.BOOL, "&&", below, self.condition(0)), body)
+        if kind == 11:
+            self.functions += 1
+            body = [*self.body(2, depth - 1), *self.leaving_function(depth - 1), *self.body(1, depth - 1)]
+            self.functions -= 1
+            return ir.Inlined(body)
+        if kind == 12 and self.functions:
+            return ir.If(self.condition(depth - 1), [*self.body(1, depth - 1), ir.Leave()], self.body(1, depth - 1))
         if kind == 10 and self.random.random() < 0.2:
             return ir.If(self.condition(depth - 1), [ir.Return(self.scalar(t.INT64, depth - 1))], [])
         return ir.If(self.condition(depth - 1), self.body(2, depth - 1), self.body(2, depth - 1))
+
+    def leaving_function(self, depth: int) -> list[ir.Statement]:
+        """The end of a function, perhaps."""
+        some = self.random.randrange(4)
+        if not some:
+            return [ir.Leave()]
+        return [ir.If(self.condition(depth), [ir.Leave()], self.body(1, depth))] if some > 1 else []
 
     def leaving(self, depth: int) -> list[ir.Statement]:
         """A break or continue now and then."""

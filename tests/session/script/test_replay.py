@@ -173,3 +173,10 @@ def test_probes_that_were_not_recorded(script: str, what: str) -> None:
 def test_wildcards_stand_for_what_was_recorded() -> None:
     found = lines("tracepoint:test:* { @[probe] = count() }", Made(1), Made(2, "test:two"), Made(3, "test:two"))
     assert found == ["@[tracepoint:test:one]: 1", "@[tracepoint:test:two]: 2"]
+
+
+def test_a_function_whose_condition_is_not_known_gives_nothing_that_is() -> None:
+    """Not the number of the call before it either."""
+    known = "fn f($x: uint64): int64 { if ($x) { return 5; } return 6; } "
+    script = known + T + '{ printf("%d %d\\n", f(args.number), f(uid)); if (f(uid) == 6) { @never = count() } }'
+    assert lines(script, Made(1, number=1), Made(2)) == ["5 <not recorded>", "6 <not recorded>", "@never: 0"]

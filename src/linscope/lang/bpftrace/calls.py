@@ -31,6 +31,10 @@ CALLS: dict[str, Row] = {**OUTPUT_CALLS, **MAP_CALLS, **TEXT_CALLS, **SYSTEM_CAL
 
 def call(body: Body, node: sx.Call) -> ir.Expression | Place:
     """The value of a call.  Raises Wrong, Unresolved."""
+    if node.name in body.script.functions:
+        from linscope.lang.bpftrace.functions import call_function
+
+        return at(call_function(body, node, body.script.functions[node.name]), node.span)
     name = node.name.removeprefix("__builtin_")
     row = CALLS.get(name)
     if row is None:
@@ -62,4 +66,4 @@ def _builtin(body: Body, node: sx.Call, name: str) -> ir.Expression | Place:
         raise Wrong(node.span, f"{name}() must be assigned directly to a map", f"@ = {name}(...)")
     from linscope.lang.bpftrace.values import near_name
 
-    raise Wrong(node.span, f"Unknown function: '{name}'", near_name(name))
+    raise Wrong(node.span, f"Unknown function: '{name}'", near_name(name, body.script.functions))

@@ -38,11 +38,13 @@ def compile(text: str, *, where: str = "stdin", options: Options | None = None) 
         from linscope.lang.bpftrace.imports import read_imports
 
         read_imports(program, options, settings, problems)
-    for function in program.functions:
-        problems.error(function.span, f"fn {function.name}: functions are not supported", "a macro does the same")
-    probes = expand_macros(program, problems)
+    probes, functions = expand_macros(program, problems)
     script = Script(problems, _definitions(program, options, settings, problems), settings, options)
     _declare_maps(script, program)
+    if functions:
+        from linscope.lang.bpftrace.functions import declare_functions
+
+        declare_functions(script, functions)
     if not probes:
         problems.error((0, 1), "No probes to attach", "begin { ... }, kprobe:vfs_read { ... }")
     if program.definitions or program.imports or options.includes or not all(_lasts(node) for node in probes):
@@ -57,6 +59,10 @@ def compile(text: str, *, where: str = "stdin", options: Options | None = None) 
         programs: list[ir.Program] = []
         for group in groups:
             programs += _lower_group(script, group)
+        if functions:
+            from linscope.lang.bpftrace.functions import check_uncalled
+
+            check_uncalled(script, probes)
         if not script.waiting and not script.changed:
             break
         now = (dict(script.map_types), dict(script.variable_types), set(script.hoisted))

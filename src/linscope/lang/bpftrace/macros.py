@@ -188,22 +188,28 @@ class _Frame:
         return f"{name}#{self.mark}" if self.mark else name
 
 
-def expand_macros(program: sx.Program, problems: Problems) -> list[sx.Probe]:
-    """The program's probes with all macro calls replaced; what is wrong goes to problems."""
+def expand_macros(program: sx.Program, problems: Problems) -> tuple[list[sx.Probe], list[sx.Subprogram]]:
+    """The program's probes and functions with all macro calls replaced; what is wrong goes to problems."""
     if not program.macros:
-        return program.probes
+        return program.probes, program.functions
     expander = _Expander(program.macros, problems)
     top = _Frame({}, "", (), (), None)
-    made = []
-    for probe in program.probes:
+    probes: list[sx.Probe] = []
+    functions: list[sx.Subprogram] = []
+    parts: list[sx.Subprogram | sx.Probe] = [*program.functions, *program.probes]
+    for one in parts:
         try:
-            found = expander.expand(probe, top)
+            found = expander.expand(one, top)
         except Wrong as wrong:
             problems.error(wrong.span, wrong.what, wrong.hint)
             continue
         except RecursionError:
-            problems.error(probe.span, TOO_DEEP)
+            problems.error(one.span, TOO_DEEP)
             continue
-        assert isinstance(found, sx.Probe)
-        made.append(found)
-    return made
+        if isinstance(found, sx.Subprogram):
+            if found.name in expander.names:
+                problems.error(one.span, f"{found.name} is a macro and a function")
+            functions.append(found)
+        elif isinstance(found, sx.Probe):
+            probes.append(found)
+    return probes, functions

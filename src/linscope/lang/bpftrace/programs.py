@@ -43,7 +43,7 @@ def make_groups(script: Script, nodes: Iterable[tuple[sx.Probe, list[Probe]]]) -
     many = _syscalls_of(pairs) if direct else ""
     groups: list[Group] = []
     for number, (node, probes) in enumerate(pairs):
-        used = names_of_arguments(node)
+        used = _used(script, node)
         sorted_: dict[object, list[Probe]] = {}
         for probe in [_without_record(probe, used) for probe in probes] if direct else probes:
             sorted_.setdefault(_key(script, probe, used, many), []).append(probe)
@@ -100,6 +100,14 @@ def _layout(script: Script, probe: Probe, used: frozenset[str]) -> object:
     return tuple((f.name, f.offset, f.location, type_text(f.type)) if f is not None else None for f in fields)
 
 
+def _used(script: Script, node: sx.Probe) -> frozenset[str]:
+    if not script.functions:
+        return names_of_arguments(node)
+    from linscope.lang.bpftrace.functions import with_functions
+
+    return names_of_arguments(with_functions(script, node))
+
+
 def names_of_arguments(node: object) -> frozenset[str]:
     """The fields of ``args`` that a program uses; "*" when it uses args as a whole."""
     return frozenset(_names(node))
@@ -142,7 +150,7 @@ def _lower(script: Script, group: Group, probes: list[Probe], name: str) -> list
 
 def _lower_syscalls(script: Script, group: Group) -> ir.Program:
     """One program for many system calls: those whose arguments are alike share their statements."""
-    used = names_of_arguments(group.node)
+    used = _used(script, group.node)
     alike: dict[object, list[Probe]] = {}
     for probe in group.probes:
         alike.setdefault(_layout(script, probe, used) if used else "", []).append(probe)

@@ -34,6 +34,7 @@ class Script:
         self.options = options
         self.maps: dict[str, ir.Map] = {}
         self.declared: dict[str, sx.MapDeclaration] = {}
+        self.functions: dict[str, sx.Subprogram] = {}
         self.events: list[ir.Event] = []
         self.probe_names: list[str] = []
         self.probe_name = t.ProbeName(())
@@ -151,6 +152,22 @@ class NeedsOneProbe(Exception):
     """Several probes share a program that asks for what they do not share: each gets its own."""
 
 
+class Inside:
+    """The function of the script that is lowered now."""
+
+    __slots__ = ("chain", "name", "open", "returns")
+
+    def __init__(self, name: str, returns: t.Type | None, chain: tuple[str, ...], *, open: bool) -> None:
+        """returns: None for void; chain: this function and those that call it, outermost first.
+
+        open: the returned values tell more of the type: a string's length, a pointer's address space.
+        """
+        self.name = name
+        self.returns = returns
+        self.chain = chain
+        self.open = open
+
+
 class Body:
     """One program while it is lowered."""
 
@@ -164,6 +181,8 @@ class Body:
         self.closed: set[str] = set()  # names of variables whose block has ended
         self.declarations = 0
         self.loops = 0
+        self.calls = 0  # of the script's functions
+        self.inside: Inside | None = None
         self.statements: list[ir.Statement] = []  # where those go that an expression needs before it
         self.all_probes = probes  # of the program, when probes are those that one of its parts is for
         self.syscalls = ""  # of a program for many system calls: sys_enter or sys_exit
@@ -187,7 +206,7 @@ class Body:
         Before v0.22 variables lived to the end of the probe, and scripts still rely on it: in the next pass it is one
         of the whole probe.
         """
-        if name not in self.closed:
+        if name not in self.closed or self.inside is not None:
             return False
         self.script.hoisted.add((self.name, name))
         self.script.changed = True
@@ -238,7 +257,7 @@ class Body:
             _check_range(name, variable.type, value.value, span)
             return variable
         joined = join_types(variable.type, type)
-        if joined is None or (fixed and not _fits(variable.type, joined)):
+        if joined is None or (fixed and not fits_declared(variable.type, joined)):
             raise Wrong(span, _mismatch(name, variable.type, type, fixed=fixed))
         if joined is not variable.type and joined != variable.type and not fixed:
             self.script.variable_types[key] = joined
@@ -281,7 +300,8 @@ def _mismatch(name: str, have: t.Type, given: t.Type, *, fixed: bool) -> str:
     )
 
 
-def _fits(declared: t.Type, joined: t.Type) -> bool:
+def fits_declared(declared: t.Type, joined: t.Type) -> bool:
+    """Whether a place of a declared type holds values of the type that this and another one have in common."""
     if isinstance(declared, INTEGERS) and isinstance(joined, INTEGERS):
         return joined.size <= declared.size
     return declared == joined

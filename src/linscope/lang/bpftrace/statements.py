@@ -269,6 +269,10 @@ def _for_map(body: Body, node: sx.ForMap) -> list[ir.Statement]:
 
 
 def _jump(body: Body, node: sx.Jump) -> list[ir.Statement]:
+    if node.word == "return" and body.inside is not None:
+        from linscope.lang.bpftrace.functions import leave
+
+        return leave(body, node)
     if node.word == "return":
         value = None if node.value is None else coerce(body.script, scalar(body, node.value), t.INT64, node.span)
         return [ir.Return(value)]

@@ -165,7 +165,7 @@ def _identifier(body: Body, node: sx.Identifier) -> ir.Expression | Place:
     constant_ = body.script.definitions.find_constant(node.name)
     if constant_ is not None:
         return constant_value(body, constant_, node)
-    raise Wrong(node.span, f"Unknown identifier: '{node.name}'", near_name(node.name))
+    raise Wrong(node.span, f"Unknown identifier: '{node.name}'", near_name(node.name, body.script.functions))
 
 
 def constant_value(body: Body, found: object, node: sx.Identifier) -> ir.Expression:
@@ -200,17 +200,17 @@ def _move(node: Node, span: Span) -> None:
     node.__dict__["span"] = span
 
 
-def near_name(name: str) -> str:
-    """A hint: the builtin or function that may have been meant."""
+def near_name(name: str, functions: Iterable[str] = ()) -> str:
+    """A hint: the builtin or function that may have been meant.  functions: those of the script."""
     from difflib import get_close_matches
 
     from linscope.lang.bpftrace.aggregations import AGGREGATIONS
     from linscope.lang.bpftrace.builtins import BUILTINS
     from linscope.lang.bpftrace.calls import CALLS
 
-    if name in CALLS or name in AGGREGATIONS:
+    if name in CALLS or name in AGGREGATIONS or name in functions:
         return f"it is a function: {name}(...)"
-    found = get_close_matches(name, [*BUILTINS, *CALLS, *AGGREGATIONS], 2)
+    found = get_close_matches(name, [*BUILTINS, *CALLS, *AGGREGATIONS, *functions], 2)
     return f"did you mean {' or '.join(found)}?" if found else ""
 
 

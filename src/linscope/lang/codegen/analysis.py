@@ -22,6 +22,8 @@ class Analysis:
         self.unset: set[ir.Variable] = set()
         self.depth = 0
         self._set: set[ir.Variable] = set()  # for certain, where the walk is
+        self._gone = False  # whether the walk is behind a Leave, where nothing gets
+        self._left: list[set[ir.Variable] | None] = []  # of each Inlined: what is set at all of its ends
         self._loops = 0
         self._all(source.body)
         done: set[int] = set()
@@ -37,12 +39,37 @@ class Analysis:
             elif isinstance(node, list | tuple):
                 self._all(node)
 
-    def _perhaps(self, *nodes: object) -> set[ir.Variable]:
-        """What may not be reached: gives what is set there; it is not set for certain behind it."""
-        before = self._set.copy()
+    def _perhaps(self, *nodes: object) -> set[ir.Variable] | None:
+        """What may not be reached: gives what is set there; it is not set for certain behind it.  None: it leaves."""
+        before, gone = self._set.copy(), self._gone
         self._all(nodes)
-        inside, self._set = self._set, before
+        inside = None if self._gone else self._set
+        self._set, self._gone = before, gone
         return inside
+
+    def _either(self, yes: set[ir.Variable] | None, no: set[ir.Variable] | None) -> None:
+        """What is set behind two ways of which one is gone."""
+        if yes is not None and no is not None:
+            self._set |= yes & no
+        elif yes is None and no is None:
+            self._gone = True
+        else:
+            self._set |= yes or no or set()
+
+    def _inlined(self, node: ir.Inlined) -> None:
+        self._left.append(None)
+        gone = self._gone
+        self._all(node.body)
+        if not self._gone:
+            self._leave()
+        left = self._left.pop()
+        self._set, self._gone = self._set if left is None else left, gone
+
+    def _leave(self) -> None:
+        if self._left:
+            known = self._left[-1]
+            self._left[-1] = self._set.copy() if known is None else known & self._set
+        self._gone = True
 
     def _assign(self, variable: ir.Variable, *, certain: bool = True) -> None:
         self.variables[variable] = None
@@ -62,8 +89,7 @@ class Analysis:
             self._assign(node.variable)
         elif isinstance(node, ir.If | ir.Choice):
             self._walk(node.condition)
-            yes, no = self._perhaps(node.yes), self._perhaps(node.no)
-            self._set |= yes & no
+            self._either(self._perhaps(node.yes), self._perhaps(node.no))
         elif isinstance(node, ir.Logical):
             self._walk(node.left)
             self._perhaps(node.right)
@@ -76,6 +102,10 @@ class Analysis:
             self._all((node.key,))
         elif isinstance(node, ir.While | ir.ForRange | ir.ForMap):
             self._loop(node)
+        elif isinstance(node, ir.Inlined):
+            self._inlined(node)
+        elif isinstance(node, ir.Leave):
+            self._leave()
         else:
             self._all(node.__dict__.values())
 
@@ -83,7 +113,7 @@ class Analysis:
         if isinstance(node, ir.ForRange):
             self._all((node.first, node.last))
             self._assign(node.start)
-        before = self._set.copy()
+        before, gone = self._set.copy(), self._gone
         self._loops += 1
         self.depth = max(self.depth, self._loops)
         if isinstance(node, ir.While):
@@ -93,4 +123,4 @@ class Analysis:
             self._set.add(node.variable)
         self._all(node.body)
         self._loops -= 1
-        self._set = before
+        self._set, self._gone = before, gone

@@ -87,6 +87,7 @@ class Function:
         self.main: Function = self if outer is None else outer.main
         self.used = _RESERVED if outer is None else 0  # bytes of the stack
         self.free_registers = [R9, R8] if outer is None else [R8]
+        self.inlined: list[Label] = []  # ends of the script's functions that stand here, innermost last
         if outer is None:
             self.kind = kind
             self.is_iterator = kind == "iter"

@@ -13,13 +13,13 @@ from linscope.lang.codegen.function import POINTER, RESULT, RETURNING, Function,
 from linscope.lang.codegen.generator import enter_callback
 from linscope.lang.codegen.memory import copy
 from linscope.lang.codegen.scalars import branch, scalar
-from linscope.lang.nodes import Node
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _LOOP, _FOR_EACH = 181, 164
+LEAVING = 2  # in RETURNING: not the program ends, but the function that a loop stands in
 _MOST_ROUNDS = 1 << 23  # kernel/bpf/bpf_iter.c, BPF_MAX_LOOPS
 
 
@@ -32,13 +32,31 @@ def _body(inner: Function, nodes: Sequence[ir.Statement]) -> None:
     inner.code.exit()
 
 
-def _over(f: Function) -> None:
-    """Behind a loop: leave too when it was left by return."""
+def _over(f: Function, *nodes: object) -> None:
+    """Behind a loop: leave too when it was left by return, or by the end of a function that it stands in."""
+    returns, leaves = _returns(nodes), _leaves(nodes)
+    if not returns and not leaves:
+        return
     code = f.code
     frame = R10 if f.is_main else R9
     on = Label()
     code.load(R1, frame, RETURNING, 8)
     code.branch_constant("==", R1, 0, on)
+    if leaves and f.inlined:
+        other = Label()
+        if returns:
+            code.branch_constant("!=", R1, LEAVING, other)
+        code.store_constant(frame, RETURNING, 0, 8)
+        code.jump(f.inlined[-1])
+        code.place(other)
+    if returns or not f.inlined:
+        _propagate(f, frame)
+    code.place(on)
+
+
+def _propagate(f: Function, frame: int) -> None:
+    """End this function as the loop's was ended."""
+    code = f.code
     if f.is_main and f.is_typed:
         code.constant(R0, 0)
     elif f.is_main:
@@ -49,7 +67,6 @@ def _over(f: Function) -> None:
         f.exit()
     else:
         code.exit()
-    code.place(on)
 
 
 def leave(f: Function, node: ir.Break | ir.Continue) -> None:
@@ -58,15 +75,45 @@ def leave(f: Function, node: ir.Break | ir.Continue) -> None:
     f.code.exit()
 
 
+def inlined(f: Function, node: ir.Inlined) -> None:
+    """The statements of a function."""
+    from linscope.lang.codegen.statements import statements
+
+    f.inlined.append(Label())
+    statements(f, node.body)
+    f.code.place(f.inlined.pop())
+
+
+def leave_inlined(f: Function, node: ir.Leave) -> None:
+    """Go to the end of the function; out of a loop's callback by way of the loop."""
+    code = f.code
+    if f.inlined:
+        code.jump(f.inlined[-1])
+        return
+    code.store_constant(R9, RETURNING, LEAVING, 8)
+    code.constant(R0, 1)
+    code.exit()
+
+
 def _returns(node: object) -> bool:
     """Whether there is a return in some statements."""
-    if isinstance(node, ir.Return):
-        return True
+    return isinstance(node, ir.Return) or any(map(_returns, _parts(node)))
+
+
+def _leaves(node: object) -> bool:
+    """Whether some statements leave the function around them."""
+    if isinstance(node, ir.Inlined):
+        return False
+    return isinstance(node, ir.Leave) or any(map(_leaves, _parts(node)))
+
+
+def _parts(node: object) -> Iterable[object]:
+    """What lies in a node, or in a list."""
     if isinstance(node, list | tuple):
-        return any(_returns(one) for one in node)
+        return node
     if isinstance(node, ir.Statement | ir.Expression):
-        return any(_returns(value) for value in node.__dict__.values() if isinstance(value, list | Node))
-    return False
+        return [value for value in node.__dict__.values() if isinstance(value, list | ir.Statement | ir.Expression)]
+    return ()
 
 
 def while_loop(f: Function, node: ir.While) -> None:
@@ -92,8 +139,7 @@ def while_loop(f: Function, node: ir.While) -> None:
         code.branch_constant("s<", R0, _MOST_ROUNDS, fine)
         emit_error(f, node.endless)
         code.place(fine)
-    if _returns(node.body):
-        _over(f)
+    _over(f, node.condition, node.body)
 
 
 def for_range(f: Function, node: ir.ForRange) -> None:
@@ -122,8 +168,7 @@ def for_range(f: Function, node: ir.ForRange) -> None:
     f.frame(R3)
     code.constant(R4, 0)
     code.call(_LOOP)
-    if _returns(node.body):
-        _over(f)
+    _over(f, node.body)
     code.place(done)
 
 
@@ -153,5 +198,4 @@ def for_map(f: Function, node: ir.ForMap) -> None:
     f.frame(R3)
     outer.constant(R4, 0)
     outer.call(_FOR_EACH)
-    if _returns(node.body):
-        _over(f)
+    _over(f, node.body)

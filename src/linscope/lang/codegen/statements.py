@@ -211,4 +211,5 @@ _STATEMENTS: dict[type, Callable[[Function, Any], None]] = {
     ir.Evaluate: _evaluate, ir.Set: _set, ir.MapSet: maps.set_value, ir.Aggregate: aggregate, ir.Emit: events.emit,
     ir.EmitJoin: events.emit_join, ir.If: _if, ir.While: loops.while_loop, ir.ForRange: loops.for_range,
     ir.Capture: capture, ir.ForMap: loops.for_map, ir.Break: loops.leave, ir.Continue: loops.leave, ir.Return: _return,
+    ir.Inlined: loops.inlined, ir.Leave: loops.leave_inlined,
 }  # fmt: skip

@@ -122,12 +122,20 @@ def _joined(bits: Sequence[ir.Expression]) -> ir.Expression:
     return found
 
 
-def _contains(node: object, kind: type) -> bool:
+def _contains(node: object, kind: type, but: type | None = None) -> bool:
+    """Whether there is a node of a kind, but for what is in one of another kind."""
     if isinstance(node, kind):
         return True
+    if but is not None and isinstance(node, but):
+        return False
     if isinstance(node, ir.Expression | ir.Statement):
-        return any(_contains(value, kind) for value in node.__dict__.values())
-    return isinstance(node, list | tuple) and any(_contains(one, kind) for one in node)
+        return any(_contains(value, kind, but) for value in node.__dict__.values())
+    return isinstance(node, list | tuple) and any(_contains(one, kind, but) for one in node)
+
+
+def _leaves(node: object) -> bool:
+    """Whether statements end the function that they stand in."""
+    return _contains(node, ir.Leave, ir.Inlined)
 
 
 class Marker:
@@ -195,10 +203,11 @@ class Marker:
         return ir.Evaluate(ir.MapAdd(t.INT64, self.counts, key, _number(1, t.INT64)))
 
     def _unless(self, flags: Flags, statements: list[ir.Statement]) -> list[ir.Statement]:
-        """Statements that are for what was recorded; else it is counted."""
+        """Statements that are for what was recorded; else it is counted, and a function that they may end is ended."""
         if not flags:
             return statements
-        return [ir.If(any_of(flags), [self._count(flags)], statements)]
+        told = [self._count(flags), ir.Leave()] if _leaves(statements) else [self._count(flags)]
+        return [ir.If(any_of(flags), told, statements)]
 
     def _kept(self, value: ir.Expression) -> tuple[ir.Statement, ir.Expression]:
         """(statement that evaluates a value, what it was)"""
@@ -258,7 +267,8 @@ class Marker:
             goes_on = ir.Compare(t.BOOL, "==", any_of(flags), _number(0))
             condition = ir.Do(t.BOOL, [*before, first], ir.Logical(t.BOOL, "&&", got, goes_on))
         self.reset = outer
-        return [_with(node, condition=condition, body=self.statements(node.body))]
+        ends: list[ir.Statement] = [ir.If(any_of(flags), [ir.Leave()], [])] if flags and _leaves(node.body) else []
+        return [_with(node, condition=condition, body=self.statements(node.body)), *ends]
 
     def visit(self, node: ir.ForMap) -> list[ir.Statement]:
         """The loop has the bytes of the map, so they stay as they are."""
