@@ -30,6 +30,7 @@ def test_the_same_as_typing_s() -> None:
         assert value == made(1, "x") == made(b="x", a=1) == (1, "x")
         assert (value.a, value.b) == (1, "x")
         assert hash(value) == hash((1, "x"))
+        assert value._replace(b="y") == made(1, "y")
         match value:
             case made(a=first, b="x"):
                 assert first == 1

@@ -45,6 +45,11 @@ class NamedTuple(tuple[object, ...]):
             raise TypeError(f"{cls.__name__} takes {', '.join(cls._fields)}")
         return tuple(given)
 
+    def _replace(self, **named: object) -> NamedTuple:
+        """The same with other values in some fields.  Raises TypeError: no such field."""
+        values = [named.pop(name, value) for name, value in zip(self._fields, self, strict=True)]
+        return type(self)(*values, **named)
+
     def __getnewargs__(self) -> tuple[object, ...]:
         return tuple(self)
 
