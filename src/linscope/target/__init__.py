@@ -1,0 +1,1 @@
+"""A kernel: its memory, symbols, types, modules and stacks behind one object, without debugging information."""
