@@ -44,3 +44,10 @@ class Format(Protocol):
 
     def read(self, source: BinaryIO, options: ReadOptions) -> Profile:
         """All tables.  Raises FormatError for a file that holds nothing; damage goes to the profile's problems."""
+
+
+class Memory(Protocol):
+    """Bytes at addresses: a dump's physical memory, a kernel's virtual memory, a stopped guest's."""
+
+    def read(self, address: int, size: int) -> bytes:
+        """All size bytes from an address on.  Raises MemoryFault for the first of them that cannot be read."""

@@ -7,7 +7,8 @@ LinscopeError                what was tried, and why it cannot be
 |   `-- SourceError          a file that a person wrote is wrong at some places; shows each
 |-- InputError               a file or stream is not what it should be; carries the offset
 |   |-- FormatError          damaged, truncated or not this format
-|   `-- UnsupportedError     intact, but of a kind that we do not read
+|   |-- UnsupportedError     intact, but of a kind that we do not read
+|   `-- MemoryFault          memory of a kernel that cannot be read; carries the address and the reason
 |-- SystemCallError          the kernel said no; carries errno
 |   |-- PermissionDenied     names the capability or the sysctl that would allow it
 |   `-- NotInKernel          names the CONFIG_ symbol or the hardware that is missing
@@ -155,6 +156,34 @@ class FormatError(InputError):
 
 class UnsupportedError(InputError):
     """Intact, but of a kind that linscope does not read."""
+
+
+class MemoryFault(InputError):
+    """An address of a kernel's memory that cannot be read; ``reason`` is one of the constants.
+
+    ``address``: the first byte that cannot be read; ``space``: "physical" or "virtual".
+    """
+
+    HOLE = "not in the dump"
+    EXCLUDED = "a page that was filtered out when the dump was made"
+    DAMAGED = "the page is damaged"
+    CUT = "the dump ends before it"
+    UNMAPPED = "not mapped"
+    WIDTH = "beyond the width of addresses"
+
+    def __init__(
+        self, address: int, space: str, reason: str, *, where: str = "", offset: int | None = None, why: str = ""
+    ) -> None:
+        """reason: one of the constants; where: the file; offset: the place in it that is damaged; why: details."""
+        self.address = address
+        self.space = space
+        self.reason = reason
+        self.detail = why
+        why = f"{reason} ({why})" if why else reason
+        super().__init__(f"no {space} memory at {address:#x}", where=where, why=why)
+        self.offset = offset
+        if offset is not None:
+            self.why += f", file offset {offset:#x}"
 
 
 class SystemCallError(LinscopeError):
