@@ -39,6 +39,11 @@ _EACH = {
 }  # fmt: skip
 
 
+_SIZED = (
+    bt.KIND_INT, bt.KIND_STRUCT, bt.KIND_UNION, bt.KIND_ENUM, bt.KIND_DATASEC, bt.KIND_FLOAT, bt.KIND_ENUM64,
+)  # fmt: skip
+
+
 class Btf:
     """The types of one kernel, module or object file, by id; ids count from 1, or go on where the base ends."""
 
@@ -339,6 +344,13 @@ class Btf:
             return bt.KIND_VOID
         owner, at = self._locate(type_id)
         return owner._words[at + 1] >> 24 & 0x1F
+
+    def size(self, type_id: int) -> int:
+        """Bytes that a struct, union, enum, number or section says it has; 0 of others.  Raises FormatError."""
+        if not type_id:
+            return 0
+        owner, at = self._locate(type_id)
+        return owner._words[at + 2] if owner._words[at + 1] >> 24 & 0x1F in _SIZED else 0
 
     def name(self, type_id: int) -> str:
         """Name of a type, "" when it has none.  Raises FormatError."""

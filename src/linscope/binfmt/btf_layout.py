@@ -32,6 +32,8 @@ def size_of(btf: Btf, type_id: int) -> int:
     count = 1
     for _ in range(_MAX_DEPTH):
         type_id = btf.resolve(type_id)
+        if size := btf.size(type_id):
+            return count * size
         match btf.type(type_id):
             case bt.Array(element=element, length=length):
                 count *= length
@@ -40,10 +42,6 @@ def size_of(btf: Btf, type_id: int) -> int:
                 type_id = target
             case bt.Pointer():
                 return count * _POINTER_SIZE
-            case bt.Int(size=size) | bt.Float(size=size) | bt.Struct(size=size) | bt.Enum(size=size):
-                return count * size
-            case bt.DataSection(size=size):
-                return count * size
             case _:
                 return 0
     raise FormatError(f"BTF type {type_id} is an array of itself", where=btf.where, offset=0)

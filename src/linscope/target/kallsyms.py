@@ -17,11 +17,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from linscope.contracts import Memory
-    from linscope.target.vmcoreinfo import Vmcoreinfo
+    from linscope.memory.vmcoreinfo import VmcoreInfo
 
 _MOST_SYMBOLS = 4_000_000
 _MEAN_NAME = 48  # bytes that a name may have on the average, as codes
 _FUNCTIONS = frozenset("tTwW")
+
+
+_PARTS = ("num_syms", "relative_base", "offsets", "token_index", "token_table", "names")
+
+
+def _place(info: VmcoreInfo, part: str) -> int:
+    """Where a part of the table is.  Raises FormatError."""
+    found = info.symbol(f"kallsyms_{part}")
+    if found is None:
+        raise FormatError(
+            f"VMCOREINFO of {info.release} does not tell kallsyms_{part}",
+            why="kernels do since v6.0 (f09bddbd8661), distributions' older ones with it",
+        )
+    return found
 
 
 class KernelSymbols:
@@ -36,24 +50,21 @@ class KernelSymbols:
         self._by_name: dict[bytes, int] | None = None
 
     @classmethod
-    def read(cls, memory: Memory, info: Vmcoreinfo) -> KernelSymbols:
+    def read(cls, memory: Memory, info: VmcoreInfo) -> KernelSymbols:
         """From a kernel's memory.  Raises FormatError for damaged tables, MemoryFault for missing ones."""
-        count = int.from_bytes(memory.read(info.symbol("kallsyms_num_syms"), 4), "little")
+        places = {name: _place(info, name) for name in _PARTS}
+        count = int.from_bytes(memory.read(places["num_syms"], 4), "little")
         if not 0 < count < _MOST_SYMBOLS:
-            raise FormatError(f"kallsyms tells of {count} symbols", where=info.where)
-        base = int.from_bytes(memory.read(info.symbol("kallsyms_relative_base"), 8), "little")
-        offsets = array("i", memory.read(info.symbol("kallsyms_offsets"), 4 * count))
-        index = array("H", memory.read(info.symbol("kallsyms_token_index"), 512))
-        table_at = info.symbol("kallsyms_token_table")
+            raise FormatError(f"kallsyms tells of {count} symbols")
+        base = int.from_bytes(memory.read(places["relative_base"], 8), "little")
+        offsets = array("i", memory.read(places["offsets"], 4 * count))
+        index = array("H", memory.read(places["token_index"], 512))
+        table_at = places["token_table"]
         table = memory.read(table_at, max(index) + 256)
         tokens = [table[at : table.index(b"\0", at)] for at in index]
         # the table of names has no size; what lies behind it in memory bounds it, and so does reason
-        start = info.symbol("kallsyms_names")
-        behind = [
-            address for name in ("kallsyms_token_table", "kallsyms_token_index", "kallsyms_offsets")
-            if (address := info.symbol(name)) > start
-        ]  # fmt: skip
-        size = min([*(address - start for address in behind), _MEAN_NAME * count])
+        start = places["names"]
+        size = min([*(address - start for address in places.values() if address > start), _MEAN_NAME * count])
         names = memory.read(start, size)
         # negative ones count from the base (CONFIG_KALLSYMS_ABSOLUTE_PERCPU), others are absolute; without that
         # option, gone since v6.15 (01157ddc58dc), all are unsigned and count from the base

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from linscope.contracts import Memory
     from linscope.memory.physical import PhysicalMemory
+    from linscope.memory.vmcoreinfo import VmcoreInfo
     from linscope.target.modules import Module
     from linscope.target.orc import Orc
     from linscope.target.unwind import Unwinder
-    from linscope.target.vmcoreinfo import Vmcoreinfo
 else:
     from linscope.binfmt.records import NamedTuple
 
@@ -44,11 +44,30 @@ class Place(NamedTuple):
         return f"{self.symbol}{offset}" + (f" [{self.module}]" if self.module else "")
 
 
+def open_kernel(path: str, *others: str) -> Kernel:
+    """The kernel in a dump, a guest's RAM or /proc/kcore.  others: the other parts of a split dump.
+
+    Close it, or use ``with``.  Raises FormatError, UnsupportedError, InputError, MemoryFault.
+    """
+    from linscope.memory import open_memory
+    from linscope.memory.kernel_image import kernel_space
+    from linscope.memory.vmcoreinfo import VmcoreInfo
+
+    physical = open_memory(path, *others)
+    try:
+        space = kernel_space(physical)
+        assert physical.vmcoreinfo is not None
+        return Kernel(space, VmcoreInfo(physical.vmcoreinfo), physical=physical, where=path)
+    except BaseException:
+        physical.close()
+        raise
+
+
 class Kernel(Space):
     """One kernel.  ``problems`` tells what could not be read."""
 
     def __init__(
-        self, memory: Memory, info: Vmcoreinfo, *, physical: PhysicalMemory | None = None, where: str = ""
+        self, memory: Memory, info: VmcoreInfo, *, physical: PhysicalMemory | None = None, where: str = ""
     ) -> None:
         """memory: the kernel's virtual memory.  Raises FormatError, MemoryFault when its tables cannot be read."""
         self.info = info
@@ -68,6 +87,17 @@ class Kernel(Space):
         self._cpu_offsets: dict[int, int] = {}
         self._per_cpu: dict[str, Type] | None = None
         self._names: dict[int, Place | None] = {}
+
+    def __enter__(self) -> Kernel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the dump; harmless when repeated."""
+        if self.physical is not None:
+            self.physical.close()
 
     def __repr__(self) -> str:
         return f"<Kernel {self.info.release}{f' of {self.where}' if self.where else ''}>"

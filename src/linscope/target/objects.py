@@ -95,9 +95,9 @@ class Object:
 
         Raises UsageError for structs and other arrays, MemoryFault.
         """
-        content = self.type_.content()
-        if content is None or isinstance(content, bt.Pointer):
+        if self.type_.kind() == bt.KIND_PTR:
             return int.from_bytes(self.bytes_(), "little")
+        content = self.type_.content()
         if isinstance(content, bt.Int | bt.Enum):
             if self._bits is not None:
                 return self._bit_field(content.signed)
@@ -122,7 +122,7 @@ class Object:
         return isinstance(element, bt.Int) and element.size == 1 and element.name in ("char", "unsigned char")
 
     def __int__(self) -> int:
-        if self.address_ is not None and self.type_.element() is not None:
+        if self.address_ is not None and self.type_.kind() == bt.KIND_ARRAY:
             return self.address_  # an array is its address
         value = self.value_()
         if isinstance(value, str):
@@ -136,10 +136,8 @@ class Object:
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Object):
-            if self.address_ is not None and other.address_ is not None and self.type_.stars == other.type_.stars == 0:
-                content = self.type_.content()
-                if isinstance(content, bt.Struct):
-                    return self.address_ == other.address_
+            if self.type_.kind() in (bt.KIND_STRUCT, bt.KIND_UNION) and self.type_.kind() == other.type_.kind():
+                return self.address_ is not None and self.address_ == other.address_
             return int(self) == int(other)
         return int(self) == other if isinstance(other, int) else NotImplemented
 
@@ -148,7 +146,7 @@ class Object:
 
     def string_(self, limit: int = 4096) -> str:
         """The text that an array of char holds, or that a pointer points to.  Raises MemoryFault."""
-        if self.type_.element() is not None:
+        if self.type_.kind() == bt.KIND_ARRAY:
             if self.type_.length:
                 return self.bytes_().partition(b"\0")[0].decode("utf-8", "replace")
             assert self.address_ is not None
@@ -171,7 +169,7 @@ class Object:
         Raises UnknownNameError with near names, MemoryFault.
         """
         owner = self
-        if self.type_.stars or isinstance(self.type_.content(), bt.Pointer):
+        if self.type_.kind() == bt.KIND_PTR:
             owner = self.deref_()
         kind = owner.type_
         place = self.space_.types.place(kind, name)
@@ -250,7 +248,7 @@ class Object:
     def cast_(self, kind: str | Type) -> Object:
         """The same value as another type; a struct at its address as another struct.  Raises UnknownNameError."""
         found = self.space_.types.get(kind) if isinstance(kind, str) else kind
-        if self.address_ is not None and isinstance(self.type_.content(), bt.Struct | bt.Array):
+        if self.address_ is not None and self.type_.kind() in (bt.KIND_STRUCT, bt.KIND_UNION, bt.KIND_ARRAY):
             return Object(self.space_, found, self.address_)
         return self.space_.value(found, int(self))
 

@@ -57,6 +57,10 @@ class Type(NamedTuple):
         """Without typedefs, const, volatile and tags.  Raises FormatError."""
         return self if self.stars else Type(self.btf, self.btf.resolve(self.id))
 
+    def kind(self) -> int:
+        """KIND_* of the bare type; that of a pointer for one of ours.  Raises FormatError."""
+        return bt.KIND_PTR if self.stars else self.btf.kind(self.btf.resolve(self.id))
+
     def content(self) -> bt.Type | None:
         """What BTF says of the bare type; None for a pointer of ours.  Raises FormatError."""
         return None if self.stars else self.btf.type(self.btf.resolve(self.id))
@@ -87,6 +91,7 @@ class Types:
         self.kernel = kernel
         self.modules: dict[str, Btf] = {}  # split BTF, by module
         self._found: dict[str, Type | None] = {}
+        self._absent: set[tuple[str, str]] = set()
         self._places: dict[tuple[int, int, str], Place] = {}
 
     def __repr__(self) -> str:
@@ -149,14 +154,17 @@ class Types:
 
     def has_member(self, type_name: str, name: str) -> bool:
         """Whether a type is there and has a member: what to ask instead of a kernel's version."""
+        if (type_name, name) in self._absent:
+            return False
         found = self.find(type_name)
-        if found is None:
-            return False
-        try:
-            self.place(found, name)
-        except UnknownNameError:
-            return False
-        return True
+        if found is not None:
+            try:
+                self.place(found, name)
+                return True
+            except UnknownNameError:
+                pass
+        self._absent.add((type_name, name))
+        return False
 
     def offset(self, type_name: str, name: str) -> int:
         """Byte offset of a member.  Raises UnknownNameError; FormatError for a bit field."""
