@@ -57,6 +57,11 @@ class KdumpHeader(NamedTuple):
             return self.sub["start_pfn_64"], self.sub["end_pfn_64"]
         return self.sub["start_pfn"], self.sub["end_pfn"]
 
+    def is_part_of(self, other: KdumpHeader) -> bool:
+        """True if both are parts of one split dump."""
+        same = (self.utsname, self.time_s, self.pages, self.block_size)
+        return self.is_split and other.is_split and same == (other.utsname, other.time_s, other.pages, other.block_size)
+
     @property
     def descriptors_offset(self) -> int:
         """Where the page descriptors begin: behind both bitmaps."""

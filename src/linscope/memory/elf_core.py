@@ -73,9 +73,8 @@ class ElfMemory(PieceMemory):
 
     format = "ELF"
 
-    def __init__(self, file: Source) -> None:
-        """file: closed with it.  Raises FormatError, UnsupportedError."""
-        core = read_elf_core(file)
+    def __init__(self, file: Source, core: ElfCore) -> None:
+        """file: closed with it; core: its headers.  Raises FormatError."""
         if not core.segments:
             raise FormatError("an ELF core dump without memory", where=file.where)
         pieces = []

@@ -68,7 +68,7 @@ class KdumpMemory(PhysicalMemory):
     def _make_parts(self, files: Sequence[Source], headers: Sequence[KdumpHeader]) -> Iterator[_Part]:
         main = headers[0]
         for file, header in zip(files, headers, strict=True):
-            if (header.utsname, header.pages, header.block_size) != (main.utsname, main.pages, main.block_size):
+            if header is not main and not header.is_part_of(main):
                 raise FormatError("a part of another dump", where=file.where)
             first, behind = header.span
             if not first <= behind:

@@ -7,6 +7,8 @@ Source: Documentation/arch/x86/x86_64/mm.rst; NUMBER(phys_base) in Documentation
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from linscope.errors import FormatError, MemoryFault
 from linscope.memory.paging import AddressSpace
 from linscope.memory.physical import PhysicalMemory
@@ -52,10 +54,20 @@ def kernel_space(memory: PhysicalMemory, vmcoreinfo: bytes | None = None) -> Add
     raise FormatError("cannot find the kernel's page tables", where=memory.where, why=why)
 
 
+def _find_class(memory: PhysicalMemory) -> Callable[..., AddressSpace]:
+    if memory.is_live:
+        from linscope.memory.kcore import KcoreMemory, KcoreSpace
+
+        if isinstance(memory, KcoreMemory):
+            return KcoreSpace
+    return AddressSpace
+
+
 def _space(memory: PhysicalMemory, info: VmcoreInfo, reasons: list[str]) -> AddressSpace | None:
     """The kernel's space if VMCOREINFO tells the truth: its tables map themselves to where they are."""
     levels = 5 if info.number("pgtable_l5_enabled") else 4
     mask = info.number("sme_mask") or 0
+    make = _find_class(memory)
     symbol = next((address for name in _ROOTS if (address := info.symbol(name)) is not None), None)
     if symbol is None:
         reasons.append("VMCOREINFO does not tell swapper_pg_dir")
@@ -70,8 +82,8 @@ def _space(memory: PhysicalMemory, info: VmcoreInfo, reasons: list[str]) -> Addr
     candidates += [cr3 & _CR3_TABLE for cpu in memory.cpus if (cr3 := cpu.cr3)]
     for root in dict.fromkeys(candidates):
         try:  # a process's tables (cr3) lead to the kernel's, too
-            there = AddressSpace(memory, root, levels=levels, encryption_mask=mask).translate(symbol)
-            space = AddressSpace(memory, there, levels=levels, encryption_mask=mask)
+            there = make(memory, root, levels=levels, encryption_mask=mask).translate(symbol)
+            space = make(memory, there, levels=levels, encryption_mask=mask)
             if space.translate(symbol) == there:
                 return space
             reasons.append(f"the tables at {there:#x} do not map themselves")

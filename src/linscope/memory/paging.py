@@ -149,9 +149,9 @@ class AddressSpace:
         self._small.clear()
         self._huge.clear()
 
-    def fault(self, address: int, reason: str, why: str = "") -> MemoryFault:
+    def fault(self, address: int, reason: str, why: str = "", *, offset: int | None = None) -> MemoryFault:
         """A MemoryFault of this address space; see there."""
-        return MemoryFault(address, "virtual", reason, where=self.where, why=why)
+        return MemoryFault(address, "virtual", reason, where=self.where, offset=offset, why=why)
 
     def _read(self, address: int, size: int) -> bytes:
         if size < 0:
@@ -198,7 +198,7 @@ class AddressSpace:
     def _behind(self, address: int, fault: MemoryFault) -> MemoryFault:
         """The fault of a virtual address whose physical memory cannot be read."""
         detail = f"physical {fault.address:#x}" + (f", {fault.detail}" if fault.detail else "")
-        return MemoryFault(address, "virtual", fault.reason, where=self.where, offset=fault.offset, why=detail)
+        return self.fault(address, fault.reason, detail, offset=fault.offset)
 
     def _check(self, address: int) -> None:
         if not (0 <= address < self._lower_end or (1 << 64) - self._lower_end <= address < 1 << 64):
@@ -210,9 +210,7 @@ class AddressSpace:
             value: int = _WORD.unpack(self.physical.read(at, 8))[0]
         except MemoryFault as fault:
             detail = f"its page table at physical {at:#x}" + (f", {fault.detail}" if fault.detail else "")
-            raise MemoryFault(
-                address, "virtual", fault.reason, where=self.where, offset=fault.offset, why=detail
-            ) from None
+            raise self.fault(address, fault.reason, detail, offset=fault.offset) from None
         return value
 
     def _translate(self, address: int) -> int:
@@ -227,7 +225,7 @@ class AddressSpace:
             table = value & mask
         base = value & mask & -(1 << shift)
         physical = base + (address & (1 << shift) - 1)
-        if not self.physical.is_live:
+        if not self.physical.is_live or shift != FRAME_SHIFT:  # the direct map is not torn down while a kernel runs
             kept, unit = (self._small, FRAME_SHIFT) if shift == FRAME_SHIFT else (self._huge, 21)
             if len(kept) >= _MAX_KEPT:
                 for old in list(islice(kept, _MAX_KEPT // 2)):
