@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 
     from linscope.recording import Recording
 
-_TARGETS = ("folded",)
+_TARGETS = ("folded", "parquet")
 
 
 class Export:
     """A recording in another format."""
 
-    summary = "Write a recording in another format: folded stacks, as flamegraph.pl reads."
+    summary = "Write a recording in another format: folded stacks, or tables in Parquet."
     examples = (
         "linscope export perf.data --to folded -o stacks.txt",
         "linscope export perf.data --to folded --all --tid --comm java",
+        "linscope export trace.dat --to parquet -o tables",
         "perf script | linscope export - --to folded --weight samples",
     )
     formats = False
@@ -33,7 +34,8 @@ class Export:
         """Declare the arguments."""
         _options.add_recording(parser, optional=True)
         parser.add_argument("--to", choices=_TARGETS, required=True, help="the format to write")
-        parser.add_argument("-o", "--output", metavar="FILE", help="write to FILE instead of the terminal")
+        what = "write to FILE, not the terminal; of parquet: a folder"
+        parser.add_argument("-o", "--output", metavar="FILE", help=what)
         parser.add_argument("--weight", choices=("period", "samples"), default="period", help="what a sample counts")
         parser.conflict_handler = "resolve"  # --pid and --tid are filters, and modes of stackcollapse-perf
         _options.add_filters(parser)
@@ -53,9 +55,13 @@ class Export:
 
     def run(self, arguments: argparse.Namespace) -> int:
         """Read the recording, fold it, write it."""
+        _take_file(arguments)
+        if arguments.to == "parquet":
+            from linscope.commands._export_parquet import export_parquet
+
+            return export_parquet(arguments)
         from linscope.analysis.collapse import CollapseOptions, collapse
 
-        _take_file(arguments)
         options = CollapseOptions(
             addrs=arguments.addrs,
             jit=arguments.jit or arguments.all,

@@ -134,13 +134,16 @@ class KernelSymbols:
         """Addresses of all symbols of a name (static ones may share it)."""
         return [address for address, _, found in self if found == name]
 
+    def names(self, begin: str) -> list[str]:
+        """Names that begin so."""
+        start = begin.encode()
+        return sorted(one.decode("utf-8", "replace") for one in self._names_index() if one.startswith(start))
+
     def near(self, text: str) -> list[str]:
         """Names that may have been meant."""
         import difflib
 
-        begin = text[:3].encode()
-        names = [one.decode("utf-8", "replace") for one in self._names_index() if one.startswith(begin)]
-        return difflib.get_close_matches(text, names, n=3)
+        return difflib.get_close_matches(text, self.names(text[:3]), n=3)
 
     def find_place(self, address: int) -> int | None:
         """Place of the symbol that an address belongs to (the last at or before it); None below the first."""

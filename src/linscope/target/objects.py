@@ -132,7 +132,7 @@ class Object:
     __index__ = __int__
 
     def __bool__(self) -> bool:
-        return bool(int(self))
+        return self.type_.kind() in (bt.KIND_STRUCT, bt.KIND_UNION) or bool(int(self))
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Object):

@@ -130,6 +130,15 @@ class Types:
                 return Type(btf, found, stars)
         return None
 
+    def names(self, begin: str) -> list[str]:
+        """Names of structs, unions and typedefs of the kernel that begin so."""
+        kinds = (bt.KIND_STRUCT, bt.KIND_UNION, bt.KIND_TYPEDEF)
+        return sorted({name for kind in kinds for _, name in self.kernel.iter_names(kind, begin) if name})
+
+    def member_names(self, kind: Type) -> list[str]:
+        """Names of the members of a struct or union, of anonymous ones, too; none of others."""
+        return [] if kind.stars else member_names(kind.btf, kind.id)
+
     def place(self, owner: Type, name: str) -> Place:
         """Where a member of a struct or union is, by its name (of anonymous ones, too), or a path with dots.
 

@@ -1,0 +1,48 @@
+"""What a command of crash is, and how its line is read."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from linscope.errors import UsageError
+
+if TYPE_CHECKING:
+    from linscope.crash.session import Session
+    from linscope.picture.rows import Rows
+
+
+class CrashCommand(Protocol):
+    """One command; a file in ``crash/`` holds one instance of it."""
+
+    usage: str  # its arguments as crash's help shows them: "[-a] [-c CPU] [PID | TASK]..."
+    help: str  # what it does and what its options mean, a few lines
+    examples: tuple[str, ...]
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the command's arguments."""
+
+    def run(self, session: Session, arguments: argparse.Namespace) -> Iterator[Rows]:
+        """The answers.  Raises LinscopeError; what cannot be read in between goes to session.problems."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, next_step=f"help {self.prog}")
+
+
+def parse_line(name: str, command: CrashCommand, words: Sequence[str]) -> Any:
+    """The arguments of a command.  Raises UsageError."""
+    parser = _Parser(prog=name, add_help=False, allow_abbrev=False)
+    command.arguments(parser)
+    return parser.parse_args(list(words))
+
+
+def split_line(line: str) -> list[str]:
+    """The words of a line; what is quoted is one.  Raises UsageError."""
+    try:
+        return shlex.split(line, comments=True)
+    except ValueError as error:
+        raise UsageError(f"cannot read the line {line!r}", why=str(error)) from None
