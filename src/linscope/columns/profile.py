@@ -118,6 +118,12 @@ class Loss(NamedTuple):
     of_event: bool = False  # LOST_SAMPLES: counted by event, at the end; LOST: by ring, as it went on
 
 
+def total_lost(losses: list[Loss]) -> int:
+    """Events lost in all: what is counted at the end, by event, has been counted before, by ring."""
+    by_event = sum(loss.lost for loss in losses if loss.of_event)
+    return max(by_event, sum(loss.lost for loss in losses if not loss.of_event))
+
+
 class NamedFrames(NamedTuple):
     """Frames that come with their names: text formats have no addresses to look up."""
 
@@ -182,8 +188,7 @@ class Profile:
         perf record 6.1 and linscope add the totals of each event at the end: these count again what the rings'
         own LOST records before them counted.
         """
-        by_event = sum(loss.lost for loss in self.losses if loss.of_event)
-        return max(by_event, sum(loss.lost for loss in self.losses if not loss.of_event))
+        return total_lost(self.losses)
 
     def payload(self, sample: int) -> dict[str, Any] | None:
         """Fields of a tracepoint's sample by the sample's number, None for other events."""

@@ -50,7 +50,7 @@ Run scripts of the bpftrace language in the running kernel.
   --flame OUT            draw maps with stacks in their key: .html, .svg, .txt
   --heat OUT             draw hist() and lhist() over time: .html, .svg, .txt
   --heat-interval T      the time between two looks at them (1s)
-  --replay FILE          run over a recording instead: perf.data, trace.dat
+  --replay FILE          run over a recording: perf.data, trace.dat, Parquet
   --record-for FILE      run this script live, and record what its replay needs
                          to -o FILE (trace.data); ARGS are the command
   --unsafe               allow system(), signal(), override(), write_user()

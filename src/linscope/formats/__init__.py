@@ -21,6 +21,7 @@ FORMATS = Table(
         "perf.data": Entry("linscope.formats.perf_data.format:PERF_DATA", "recordings of perf and of linscope record"),
         "trace.dat": Entry("linscope.formats.trace_dat.reader:TRACE_DAT", "recordings of trace-cmd"),
         "perf script": Entry("linscope.formats.perf_script:PERF_SCRIPT", "the text that perf script prints"),
+        "parquet": Entry("linscope.formats.parquet.format:PARQUET", "tables that linscope export --to parquet writes"),
         "folded": Entry("linscope.formats.folded:FOLDED", "folded stacks: a;b;c 12"),
     },
 )
@@ -38,6 +39,10 @@ def read_profile(path: Any, options: ReadOptions = _DEFAULTS) -> Profile:
     if isinstance(path, (str, os.PathLike)):
         options = options._replace(where=os.fspath(path))
         if os.path.isdir(path):
+            from linscope.formats.parquet.format import is_folder_of_tables, read_tables
+
+            if is_folder_of_tables(os.fspath(path)):
+                return read_tables(os.fspath(path), options)
             from linscope.formats.perf_data.format import read_folder
 
             return read_folder(os.fspath(path), options)

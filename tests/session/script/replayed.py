@@ -11,14 +11,17 @@ import numpy as np
 
 from linscope.lang.bpftrace.options import Options
 from linscope.session.script.output import Output
-from linscope.session.script.replay.contents import StackTable, Wanted, Window
+from linscope.session.script.replay.contents import Origin, StackTable, Wanted, Window
+from linscope.session.script.replay.main import open_contents
 from linscope.session.script.replay.ordering import ordered
 from linscope.session.script.replay.plan import compile_for
 from linscope.session.script.replay.recorded_names import TraceResolver
 from linscope.session.script.replay.runner import Replay
+from linscope.session.script.replay.to_parquet import export_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from linscope.session.script.resolver import Resolver
 
@@ -64,11 +67,15 @@ class MadeContents:
     """A recording of made-up events; samples have no record."""
 
     where = "made"
+    has_cpu = (True, True)
     kernel_stacks = True
     user_stacks = False
     cpus = 2
     release = ""
     same_kernel = False
+    origin = Origin()
+    kallsyms = "0000000000001000 T first\n0000000000002000 T second\n"
+    tables: Path | None = None  # a new folder: what is replayed are its tables
 
     def __init__(
         self, made: Sequence[Made], *, window: int = 1000, has_process: bool = True, ahead_ns: int | None = None
@@ -82,6 +89,8 @@ class MadeContents:
         self.events = list(dict.fromkeys(one.event for one in made)) or ["test:one"]
         self.is_tracepoint = [":" in name for name in self.events]
         self.start_ns: int | None = self.made[0].time_ns if made else 0
+        self.changes: list[Any] = []
+        self.losses: list[Any] = []
 
     def read_format(self, system: str, event: str) -> str | None:
         """All tracepoints have the same fields."""
@@ -109,7 +118,7 @@ class MadeContents:
 
     def resolver(self, settings: Any) -> Resolver:
         """Two kernel symbols."""
-        return TraceResolver("0000000000001000 T first\n0000000000002000 T second\n", settings, self.ahead_ns)
+        return TraceResolver(self.kallsyms, settings, self.ahead_ns)
 
     def own_captures(self, program: int) -> None:
         """There are none."""
@@ -121,10 +130,14 @@ class MadeContents:
 
 def replay(script: str, contents: Any, *, json: bool = False, parameters: Sequence[str] = ()) -> tuple[str, int]:
     """(output, exit code) of a script over a recording; stderr is the caller's."""
+    if getattr(contents, "tables", None) is not None:
+        folder = tempfile.mkdtemp(dir=contents.tables)
+        export_parquet(contents, folder)
+        contents = open_contents(folder)
     options = Options(start_ns=contents.start_ns or 0, parameters=parameters)
     plan = compile_for(contents, script, "test", options)
     with tempfile.TemporaryFile() as file:
         output = Output(file.fileno())
         code = Replay(plan, contents, output, json=json, quiet=True).run()
         os.lseek(file.fileno(), 0, os.SEEK_SET)
-        return file.read().decode(), code
+        return file.read().decode("utf-8", "surrogateescape"), code

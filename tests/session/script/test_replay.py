@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 from replayed import Made, MadeContents, replay
 
 from linscope.errors import SourceError
+from linscope.session.script.replay.contents import Names
 
 SECOND = 1_000_000_000
 T = "tracepoint:test:one"
+
+
+@pytest.fixture(params=["as it was recorded", "as tables"], autouse=True)
+def form(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each recording is replayed itself, and from the tables (Parquet) that it is exported to."""
+    if request.param == "as tables":
+        monkeypatch.setattr(MadeContents, "tables", tmp_path)
 
 
 def lines(script: str, *made: Made, **how: object) -> list[str]:
@@ -140,6 +151,16 @@ def test_the_process_of_a_recording_with_threads_only() -> None:
     assert lines(T + '{ printf("%d %d\\n", pid, tid) }', Made(1, pid=4, tid=5), has_process=False) == [
         "<not recorded> 5"
     ]
+
+
+def test_names_of_workers_are_their_own() -> None:
+    """Recorders take names from /proc, which adds what a worker does."""
+    names = Names()
+    names.name(7, b"kworker/1:2-events_long")
+    names.name(8, b"kworker/u8:0+flush-8:0")
+    names.name(9, b"kworker/R-rcu_gp")
+    ids = np.array([7, 8, 9], np.uint32)
+    assert names.texts(names.at(ids), ids, ids).tolist() == [b"kworker/1:2", b"kworker/u8:0", b"kworker/R-rcu_g"]
 
 
 def test_json() -> None:

@@ -45,8 +45,16 @@ def _string(data: bytes) -> str:
     return data.split(b"\0", 1)[0].decode(errors="replace")
 
 
-def _mapping(record: SideRecord, order: str, build_ids: dict[str, str]) -> tuple[int, Mapping]:
-    """(pid, mapping) of an MMAP or MMAP2 record."""
+def parse_mapping(record: SideRecord, order: str, build_ids: dict[str, str]) -> tuple[int, Mapping | None]:
+    """(pid, mapping) of an MMAP, MMAP2 or KSYMBOL record; None: of a KSYMBOL that maps no BPF program.
+
+    order: of bytes, in struct's sign; build_ids: hex by path, for mappings without.  Raises struct.error, IndexError.
+    """
+    if record.type == pe.PERF_RECORD_KSYMBOL:
+        start, length, kind, flags = struct.unpack_from(order + "QIHH", record.body)
+        if kind != pe.PERF_RECORD_KSYMBOL_TYPE_BPF or flags & pe.PERF_RECORD_KSYMBOL_FLAGS_UNREGISTER or not length:
+            return -1, None
+        return -1, Mapping(start, start + length, 0, _string(record.body[16:]))
     pid, _, start, length, page_offset = struct.unpack_from(order + "iIQQQ", record.body)
     build_id = ""
     executable = not record.misc & pe.PERF_RECORD_MISC_MMAP_DATA
@@ -99,8 +107,8 @@ def _apply_one(
 ) -> None:
     body = record.body
     if record.type in (pe.PERF_RECORD_MMAP, pe.PERF_RECORD_MMAP2):
-        pid, mapping = _mapping(record, order, build_ids)
-        if mapping.end <= mapping.start:
+        pid, mapping = parse_mapping(record, order, build_ids)
+        if mapping is None or mapping.end <= mapping.start:
             return
         if record.misc & pe.PERF_RECORD_MISC_CPUMODE_MASK in _KERNEL_MODES:
             spaces.kernel_map(mapping)
@@ -120,13 +128,9 @@ def _apply_one(
         if tid != parent_tid:
             comms.fork(tid, parent_tid, record.time_ns)
     elif record.type == pe.PERF_RECORD_KSYMBOL:
-        start, length, kind, flags = struct.unpack_from(order + "QIHH", body)
-        if (
-            kind == pe.PERF_RECORD_KSYMBOL_TYPE_BPF
-            and not flags & pe.PERF_RECORD_KSYMBOL_FLAGS_UNREGISTER
-            and length
-        ):
-            spaces.kernel_map(Mapping(start, start + length, 0, _string(body[16:])))
+        _, mapping = parse_mapping(record, order, build_ids)
+        if mapping is not None:
+            spaces.kernel_map(mapping)
     elif record.type == pe.PERF_RECORD_LOST:
         _, lost = struct.unpack_from(order + "QQ", body)
         losses.append(Loss(record.time_ns, record.cpu, lost, record.event))

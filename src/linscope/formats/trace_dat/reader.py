@@ -219,24 +219,13 @@ class _Reader:
             frames=frames,
             spaces=[Space(-1, 0, [])],
             comms=comms,
-            losses=[*self.losses, *self._counted_losses()],
+            losses=[*self.losses, *counted_losses(self.container)],
             features=features,
             problems=self.problems,
             named=named,
             tables=self._tables(),
             where=self.options.where,
         )
-
-    def _counted_losses(self) -> list[Loss]:
-        """What the kernel counted until the end of the recording: of a full page, its pages do not tell how many."""
-        found = []
-        for value in self.container.options.get(opt.CPUSTAT, ()):
-            text = value.decode(errors="replace")
-            cpu = re.match(r"CPU: (\d+)", text)
-            lost = sum(map(int, re.findall(r"^(?:overrun|commit overrun|dropped events): (\d+)", text, re.MULTILINE)))
-            if cpu is not None and lost:
-                found.append(Loss(0, int(cpu[1]), lost, -1, of_event=True))
-        return found
 
     def _order_events(self, samples: Samples) -> None:
         """Events with stacks first, those of ftrace itself last: the first one is what pictures show."""
@@ -279,6 +268,18 @@ class _Reader:
                 event = self.events[number]
                 event.attr = replace(event.attr, sample_type=event.attr.sample_type | pe.PERF_SAMPLE_CALLCHAIN)
         return stacks, frames, named
+
+
+def counted_losses(container: Container) -> list[Loss]:
+    """What the kernel counted until the end of the recording: of a full page, its pages do not tell how many."""
+    found = []
+    for value in container.options.get(opt.CPUSTAT, ()):
+        text = value.decode(errors="replace")
+        cpu = re.match(r"CPU: (\d+)", text)
+        lost = sum(map(int, re.findall(r"^(?:overrun|commit overrun|dropped events): (\d+)", text, re.MULTILINE)))
+        if cpu is not None and lost:
+            found.append(Loss(0, int(cpu[1]), lost, -1, of_event=True))
+    return found
 
 
 def _numbered(values: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:

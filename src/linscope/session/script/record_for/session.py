@@ -170,9 +170,15 @@ class ScriptRecorder(_Recorder):
         self.finish()
         assert self.writer is not None
         offset, size = self.writer.section(SESSION_BIT)
+        self.session["programs"] = len(self.unit.programs)
+        self.session["runs"] = [
+            sorted({program + 1 for (program, _), place in self.places.items() if place == event})
+            for event in range(self.captures)
+        ]
         text = json.dumps(self.session).encode()
-        if len(text) < size:
-            os.pwrite(self.writer.fd, text, offset)
+        if len(text) >= size:  # all but the script is needed
+            text = json.dumps({**self.session, "script": ""}).encode()
+        os.pwrite(self.writer.fd, text[:size], offset)
 
 
 class RecordingRunner(Runner):

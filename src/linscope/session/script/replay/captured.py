@@ -115,12 +115,14 @@ class CaptureReader:
         return made_captures(row[chosen], fields, shift)
 
 
-def made_captures(row: NDArray[np.int64], fields: Sequence[tuple[int, ...]], shift: int = 0) -> Captures:
+def made_captures(
+    row: NDArray[np.int64], fields: Sequence[tuple[int, ...]] | NDArray[np.uint64], shift: int = 0
+) -> Captures:
     """Captures by their fields (program, kind, value, at, size), ordered by row and program."""
     columns = np.array(fields, np.uint64).reshape(-1, 5)
     order = np.lexsort((columns[:, 0], row))
     columns = columns[order]
     return Captures(
         row[order], columns[:, 0].astype(np.uint16), columns[:, 1].astype(np.uint16), columns[:, 2],
-        columns[:, 3] + np.uint64(shift), columns[:, 4].astype(np.uint32),
+        (columns[:, 3].astype(np.int64) + shift).astype(np.uint64), columns[:, 4].astype(np.uint32),
     )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,11 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any, NamedTuple, Protocol
 
+    from linscope.columns.changes import Change
+    from linscope.columns.profile import Loss
     from linscope.session.script.resolver import Resolver
 else:
     from collections import namedtuple
 
 COMM_WIDTH = 16
+NO_CPU = 0xFFFFFFFF
+# /proc, from which recorders take names, adds what a worker does to its name: wq_worker_comm() of kernel/workqueue.c
+_WORKER = re.compile(rb"^(kworker/u?\d+:\d+H?)[-+].*")
 CAPTURE_EVENT = "linscope:captures"  # the event of what programs read; see session/script/record_for
 SESSION_BIT = 250  # the section of perf.data with what is known of the live session: JSON
 
@@ -27,7 +34,7 @@ if TYPE_CHECKING:
 
         data: Any  # the buffer that ``at`` counts in
         time_ns: NDArray[np.uint64]
-        cpu: NDArray[np.uint32]
+        cpu: NDArray[np.uint32]  # NO_CPU where it was not recorded
         pid: NDArray[np.uint32]  # the process (tgid)
         tid: NDArray[np.uint32]
         event: NDArray[np.uint16]  # place in Contents.events
@@ -38,6 +45,7 @@ if TYPE_CHECKING:
         address: NDArray[np.uint64]  # where samples were taken
         stacks: tuple[NDArray[np.uint32], NDArray[np.uint32], StackTable] | None  # of the kernel, of the user
         captures: Captures | None = None
+        weight: NDArray[np.uint64] | None = None  # periods, when they were asked for
 
     class Captures(NamedTuple):
         """What programs read when they ran live, ordered by row; the columns have one length."""
@@ -48,6 +56,15 @@ if TYPE_CHECKING:
         value: NDArray[np.uint64]  # an address, or what the helper gave
         at: NDArray[np.uint64]  # of the bytes, in the window's data
         size: NDArray[np.uint32]
+
+    class Origin(NamedTuple):
+        """What was recorded, and how."""
+
+        host: str = ""
+        machine: str = ""  # uname -m
+        big_endian: bool = False
+        long_size: int = 8
+        command: Sequence[str] = ()
 
     class StackTable(NamedTuple):
         """Stacks that windows name by number: see bpf.vm.Machine.set_stacks."""
@@ -63,6 +80,8 @@ if TYPE_CHECKING:
         stacks: bool = False
         samples: bool = False  # where samples were taken
         runs: Sequence[Sequence[int]] = ()  # the programs of each event
+        weight: bool = False
+        changes: bool = False  # Contents.changes and losses
 
     class Contents(Protocol):
         """A recording."""
@@ -71,14 +90,21 @@ if TYPE_CHECKING:
         events: list[str]  # names: "sched:sched_switch", "cpu-clock"
         is_tracepoint: list[bool]  # of each of events
         has_process: bool  # pid is known
+        has_cpu: tuple[bool, bool]  # of tracepoints, of samples
         kernel_stacks: bool  # are recorded with some event
         user_stacks: bool
         cpus: int
         release: str  # of the kernel: uname -r; "" when it is not known
         same_kernel: bool  # the running kernel is the one that was recorded
+        origin: Origin
+        changes: list[Change]  # of processes and mappings, as far as windows were read, when they were asked for
+        losses: list[Loss]  # the same
         ahead_ns: int | None  # of wall time to the recording's clock; None: not recorded
         start_ns: int | None  # when the recording began, on its clock; None: with its first event
         session: dict[str, Any]  # of a recording for a script: start_ns, end_ns, child, ...; else empty
+
+        @property
+        def kallsyms(self) -> str: ...  # the text that the recording carries; "" without
 
         def read_format(self, system: str, event: str) -> str | None: ...
 
@@ -91,11 +117,15 @@ if TYPE_CHECKING:
         def problems(self) -> list[str]: ...
 else:
     Window = namedtuple(
-        "Window", "data time_ns cpu pid tid event at size comm mode address stacks captures", defaults=(None,)
-    )
+        "Window", "data time_ns cpu pid tid event at size comm mode address stacks captures weight",
+        defaults=(None, None),
+    )  # fmt: skip
     Captures = namedtuple("Captures", "row program kind value at size")
     StackTable = namedtuple("StackTable", "offsets addresses")
-    Wanted = namedtuple("Wanted", "events comm stacks samples runs", defaults=(False, False, False, ()))
+    Origin = namedtuple("Origin", "host machine big_endian long_size command", defaults=("", "", False, 8, ()))
+    Wanted = namedtuple(
+        "Wanted", "events comm stacks samples runs weight changes", defaults=(False, False, False, (), False, False)
+    )
 
 
 class Names:
@@ -108,7 +138,7 @@ class Names:
 
     def name(self, tid: int, comm: bytes) -> None:
         """The thread is called comm from now on."""
-        comm = comm[: COMM_WIDTH - 1]
+        comm = _WORKER.sub(rb"\1", comm)[: COMM_WIDTH - 1]
         number = self._numbers.get(comm)
         if number is None:
             number = self._numbers[comm] = len(self._names)
@@ -141,7 +171,7 @@ class Names:
         found: NDArray[np.bytes_] = np.array(self._names, f"S{COMM_WIDTH}")[numbers]
         idle = np.flatnonzero(tid == 0)
         if len(idle):
-            cpus = cpu[idle]
+            cpus = np.where(cpu[idle] == NO_CPU, np.uint32(0), cpu[idle])
             for one in np.unique(cpus).tolist():
                 found[idle[cpus == one]] = f"swapper/{one}".encode()
         return found

@@ -17,12 +17,17 @@ if TYPE_CHECKING:
 def open_contents(path: str) -> Contents:
     """A recording by what is in the file.  Raises UsageError: none that can be replayed; FormatError, OSError."""
     from linscope.formats.perf_data.header import detect as is_perf_data
+    from linscope.formats.parquet.format import PARQUET, is_folder_of_tables
     from linscope.formats.trace_dat.container import MAGIC
 
     head = b""
     if not os.path.isdir(path):
         with open(path, "rb") as file:
             head = file.read(16)
+    if PARQUET.detect(head) or (os.path.isdir(path) and is_folder_of_tables(path)):
+        from linscope.session.script.replay.parquet_contents import ParquetContents
+
+        return ParquetContents(path)
     if os.path.isdir(path) or is_perf_data(head):
         from linscope.session.script.replay.perf_contents import PerfContents
 
@@ -31,7 +36,10 @@ def open_contents(path: str) -> Contents:
         from linscope.session.script.replay.trace_contents import TraceContents
 
         return TraceContents(path)
-    raise UsageError("no recording that a script can run over", where=path, next_step="perf.data and trace.dat are")
+    raise UsageError(
+        "no recording that a script can run over", where=path,
+        next_step="perf.data, trace.dat and what linscope export --to parquet writes are",
+    )  # fmt: skip
 
 
 def list_recorded(path: str, pattern: str) -> int:

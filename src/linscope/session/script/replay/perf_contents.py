@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import json
-import struct
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from linscope.abi import perf_event as pe
 from linscope.abi import perf_file as pf
-from linscope.columns.spaces import KERNEL_SPACE, CommBuilder, SpaceBuilder
-from linscope.errors import FormatError
-from linscope.formats.perf_data import sideband
+from linscope.columns.spaces import KERNEL_SPACE, SpaceBuilder
 from linscope.formats.perf_data.reader import PerfDataFile, open_perf_data
-from linscope.formats.perf_data.stream import Chunk, ToolRecord
-from linscope.session.script.replay.captured import CaptureReader, made_captures
-from linscope.session.script.replay.contents import CAPTURE_EVENT, SESSION_BIT, Captures, Names, Wanted, Window
-from linscope.session.script.replay.mapped import map_file, mapped_stream
-from linscope.session.script.replay.ordering import Pending
-from linscope.session.script.replay.perf_stacks import WindowStacks
+from linscope.formats.perf_data.stream import Chunk
+from linscope.session.script.replay.captured import made_captures
+from linscope.session.script.replay.contents import SESSION_BIT, Captures, Origin, Wanted, Window
+from linscope.session.script.replay.perf_windows import PerfWindows
 
 if TYPE_CHECKING:
+    from linscope.columns.changes import Change
+    from linscope.columns.profile import Loss
+    from linscope.formats.perf_data.attrs import EventAttr
     from linscope.session.script.resolver import Resolver
-
-_ENOUGH = 1 << 16  # events of a window, where their order allows it
-_COLUMNS = ("time", "cpu", "pid", "tid", "event", "raw_size", "misc", "address", "stack")
-_COMMON_PID = 4  # offset in a raw record: common_type, common_flags, common_preempt_count, common_pid
-_NO_CPU = 0xFFFFFFFF
-_TIMES = {pe.PERF_RECORD_COMM, pe.PERF_RECORD_FORK}
 
 
 class PerfContents:
@@ -46,18 +38,26 @@ class PerfContents:
         self.events = [attr.name for attr in attrs]
         self.is_tracepoint = [attr.type == pe.PERF_TYPE_TRACEPOINT for attr in attrs]
         self.has_process = True
+        self.has_cpu = _have_cpu(attrs, tracepoints=True), _have_cpu(attrs, tracepoints=False)
         chains = [attr for attr in attrs if attr.sample_type & pe.PERF_SAMPLE_CALLCHAIN]
         self.kernel_stacks = any(not attr.flags["exclude_callchain_kernel"] for attr in chains)
         self.user_stacks = any(not attr.flags["exclude_callchain_user"] for attr in chains)
         features = self.file.features
         self.release = str(features.get("OSRELEASE") or "")
         self.same_kernel = self._is_same_kernel()
-        cpus = features.get("NRCPUS")
-        self.cpus = int(cpus[0]) if isinstance(cpus, Sequence) and cpus else 1
+        self.cpus = int(features.get("NRCPUS", {}).get("available", 1))
+        tracing = self.file.tracing
+        self.origin = Origin(
+            str(features.get("HOSTNAME") or ""), str(features.get("ARCH") or ""), self.file.header.big_endian,
+            tracing.long_size if tracing is not None else 8, features.get("CMDLINE") or (),
+        )  # fmt: skip
+        self.kallsyms = ""
+        self.changes: list[Change] = []
+        self.losses: list[Loss] = []
         self.ahead_ns = self._ahead()
         self.session = self._read_session()
         self.start_ns = self.session.get("start_ns") or self._first_time()
-        self.reader: _Reader | None = None
+        self.reader: PerfWindows | None = None
         self._spaces = SpaceBuilder()
         self._damaged = 0
 
@@ -72,8 +72,6 @@ class PerfContents:
         kept.source.close()
 
     def _is_same_kernel(self) -> bool:
-        import os
-
         here = os.uname()
         host = self.file.features.get("HOSTNAME")
         return here.release == self.release and here.machine == self.file.features.get("ARCH", here.machine) and (
@@ -131,7 +129,7 @@ class PerfContents:
 
     def windows(self, wanted: Wanted) -> Iterator[Window]:
         """All events that are wanted.  Raises FormatError for the damage that the reader cannot pass over."""
-        self.reader = _Reader(self, wanted)
+        self.reader = PerfWindows(self, wanted)
         return self.reader.windows()
 
     def own_captures(self, program: int) -> tuple[Any, Captures] | None:
@@ -150,16 +148,7 @@ class PerfContents:
 
     def is_same_boot(self) -> bool:
         """Whether the running kernel lies where the recorded one lay: its symbols are that one's."""
-        if not self.same_kernel:
-            return False
-        from linscope.session.script.kernel_symbols import KernelSymbols
-
-        for mapping in self._spaces.spaces[KERNEL_SPACE].mappings:
-            base, _, symbol = mapping.path.partition("]")
-            if base == "[kernel.kallsyms" and symbol:  # its offset in the file is where the symbol lies
-                found = KernelSymbols().find(mapping.page_offset)
-                return found is not None and found[1] == 0
-        return False
+        return self.same_kernel and lies_where_it_lay(self._spaces)
 
     @property
     def spaces(self) -> SpaceBuilder:
@@ -171,185 +160,21 @@ class PerfContents:
         return [str(problem) for problem in (*self.file.header.problems, *self.file.problems)]
 
 
-class _Reader:
-    """Puts the chunks of a recording, which are in the order of its buffers, into the order of time.
+def _have_cpu(attrs: list[EventAttr], *, tracepoints: bool) -> bool:
+    """Whether all events of a kind tell their CPU."""
+    return all(
+        attr.sample_type & pe.PERF_SAMPLE_CPU or attr.name.startswith("dummy")
+        for attr in attrs if (attr.type == pe.PERF_TYPE_TRACEPOINT) == tracepoints
+    )  # fmt: skip
 
-    What perf promises: at the end of a round, all that is older than the end of the round before has come.
-    """
 
-    def __init__(self, contents: PerfContents, wanted: Wanted) -> None:
-        self.contents = contents
-        self.wanted = wanted
-        self.is_wanted = np.array([*wanted.events, False])
-        event = contents.events.index(CAPTURE_EVENT) if CAPTURE_EVENT in contents.events else -1
-        self.captures: CaptureReader | None = None
-        if event >= 0 and wanted.runs:
-            self.captures = CaptureReader(event, wanted.runs, contents.start_ns or 0)
-        self.rows = 0  # of events, over all chunks
-        self.names = Names()
-        self.comms = CommBuilder()
-        self.processes: dict[int, int] = {}  # of threads
-        self.columns = tuple(
-            name for name in _COLUMNS
-            if (name != "stack" or wanted.stacks) and (name not in ("misc", "address") or wanted.samples)
-        )  # fmt: skip
-        self.mapped = map_file(contents.file)
-        self.pending = Pending(self.mapped)
-        self.side: list[sideband.SideRecord] = []
-        self.newest = 0  # time of what came so far
-        self.round_end = 0  # of the newest round: the newest time that had come
-        self.limit = -1  # all that is not newer has come
-        self.stacks = WindowStacks(contents.file.scanner) if wanted.stacks else None
-        self.build_ids = {entry.path: entry.build_id for entry in contents.file.build_ids}
+def lies_where_it_lay(spaces: SpaceBuilder) -> bool:
+    """Whether the running kernel's symbols have the addresses that a recorded kernel's mapping tells."""
+    from linscope.session.script.kernel_symbols import KernelSymbols
 
-    def windows(self) -> Iterator[Window]:
-        """All windows."""
-        for item in self._items():
-            if not isinstance(item, Chunk):
-                continue
-            self._take(item)
-            if self.pending.waiting >= _ENOUGH and self.limit >= 0:
-                yield from self._give(self.limit)
-        yield from self._give(None)
-
-    def _items(self) -> Iterator[Chunk | ToolRecord]:
-        file = self.contents.file
-        if self.mapped is None:
-            yield from file.records()
-            return
-        stream = mapped_stream(file, self.mapped)
-        stream.before_scan = file._tell_scanner
-        yield from file._taken(stream)
-
-    def _take(self, chunk: Chunk) -> None:
-        samples, others = chunk.scanned.samples, chunk.scanned.others
-        PerfDataFile._side_records(chunk, self.newest, self.side)
-        times = samples["time"]
-        rounds = others["offset"][others["type"] == pf.PERF_RECORD_FINISHED_ROUND]
-        if len(rounds):
-            done = 0
-            for place in np.searchsorted(samples["offset"], rounds).tolist():
-                if place > done:
-                    self.newest = max(self.newest, int(times[done:place].max()))
-                    done = place
-                self.limit, self.round_end = self.round_end, self.newest
-            times = times[done:]
-        if len(times):
-            self.newest = max(self.newest, int(times.max()))
-        numbers = np.empty(0, np.int64)
-        if self.captures is not None:
-            numbers = np.arange(self.rows, self.rows + len(samples["event"]))
-            self.rows += len(numbers)
-            if self.mapped is not None:
-                self.captures.take(chunk.buffer, chunk.base, chunk.position, samples, numbers)
-        event = np.minimum(samples["event"], len(self.is_wanted) - 1)
-        rows = self.is_wanted[event]
-        count = int(np.count_nonzero(rows))
-        if not count:
-            return
-        data, base = None, np.uint64(chunk.position)
-        if self.mapped is None:
-            data, base = bytes(chunk.buffer[chunk.base : chunk.base + chunk.scanned.consumed]), np.uint64(0)
-        if count == len(rows):
-            columns = {name: samples[name] for name in self.columns}
-            at = samples["raw_offset"] + base
-        else:
-            columns = {name: samples[name][rows] for name in self.columns}
-            at = samples["raw_offset"][rows] + base
-        columns["at"] = at
-        if self.captures is not None:
-            columns["number"] = numbers[rows]
-        if self.stacks is not None:
-            columns["kernel_stack"], columns["user_stack"] = self.stacks.take(columns.pop("stack"))
-        self.pending.add(data, columns)
-
-    def _give(self, limit: int | None) -> Iterator[Window]:
-        """A window of all that is not newer than limit (None: of all)."""
-        found = self.pending.give(limit)
-        if found is None:
-            self._apply_side(limit)
-        else:
-            yield self._window(*found, limit)
-
-    def _window(self, data: bytes | memoryview, whole: dict[str, NDArray[Any]], limit: int | None) -> Window:
-        time, tid, cpu = whole["time"], whole["tid"], whole["cpu"]
-        pid, at = whole["pid"], whole["at"]
-        if int(tid.max()) == _NO_CPU:  # perf gives -1 for a thread that has ended already; the record knows it
-            tid, pid = self._ended(data, whole)
-        if int(cpu.max()) == _NO_CPU:
-            cpu = np.where(cpu == _NO_CPU, np.uint32(0), cpu)
-        numbers = self._name_numbers(time, tid, limit)
-        comm = self.names.texts(numbers, tid, cpu) if self.wanted.comm else np.empty(0, "S16")
-        nothing = np.empty(0, np.uint64)
-        stacks = None
-        if self.stacks is not None:
-            stacks = whole["kernel_stack"], whole["user_stack"], self.stacks.table()
-        captures = self.captures.of(whole["number"]) if self.captures is not None else None
-        return Window(
-            data, time, cpu, pid, tid, whole["event"], at, whole["raw_size"], comm,
-            whole.get("misc", nothing.astype(np.uint16)) & np.uint16(pe.PERF_RECORD_MISC_CPUMODE_MASK),
-            whole.get("address", nothing), stacks, captures,
-        )  # fmt: skip
-
-    def _ended(
-        self, data: bytes | memoryview, whole: dict[str, NDArray[Any]]
-    ) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-        tid, pid = whole["tid"].copy(), whole["pid"].copy()
-        rows = np.flatnonzero((tid == _NO_CPU) & (whole["raw_size"] >= 8))
-        order = ">" if self.contents.file.header.big_endian else "<"
-        for row in rows.tolist():
-            (tid[row],) = struct.unpack_from(order + "I", data, int(whole["at"][row]) + _COMMON_PID)
-            if pid[row] == _NO_CPU:
-                pid[row] = self.processes.get(int(tid[row]), int(tid[row]))
-        return tid, pid
-
-    # -- names and mappings
-
-    def _apply_side(self, limit: int | None) -> list[sideband.SideRecord]:
-        """Take in side-band records up to a time; gives those that name threads."""
-        if not self.side:
-            return []
-        self.side.sort(key=lambda record: record.time_ns)
-        if limit is None:
-            ready, self.side = self.side, []
-        else:
-            count = next((n for n, record in enumerate(self.side) if record.time_ns > limit), len(self.side))
-            ready, self.side = self.side[:count], self.side[count:]
-        big = self.contents.file.header.big_endian
-        _, damaged = sideband.apply(ready, big, self.build_ids, self.contents.spaces, self.comms)
-        if damaged:
-            self.contents.file.problems.append(
-                FormatError(f"{len(damaged)} records of mappings or names are damaged", where=self.contents.where,
-                            offset=damaged[0])
-            )  # fmt: skip
-        return [record for record in ready if record.type in _TIMES]
-
-    def _name_numbers(self, time: NDArray[np.uint64], tid: NDArray[np.uint32], limit: int | None) -> NDArray[np.uint32]:
-        """The names that the threads of a window have at each of its events."""
-        changes = self._apply_side(limit)
-        numbers = np.empty(len(time), np.uint32)
-        if not changes:
-            return self.names.at(tid) if self.wanted.comm else numbers
-        order = ">" if self.contents.file.header.big_endian else "<"
-        places = np.searchsorted(time, np.array([change.time_ns for change in changes], np.uint64)).tolist()
-        done = 0
-        for place, change in zip(places, changes, strict=True):
-            if place > done:
-                numbers[done:place] = self.names.at(tid[done:place])
-                done = place
-            self._apply_name(change, order)
-        numbers[done:] = self.names.at(tid[done:])
-        return numbers
-
-    def _apply_name(self, change: sideband.SideRecord, order: str) -> None:
-        body = change.body
-        if change.type == pe.PERF_RECORD_COMM and len(body) >= 8:
-            pid, tid = struct.unpack_from(order + "II", body)
-            self.names.name(tid, body[8:].partition(b"\0")[0])
-            self.processes[tid] = pid
-        elif change.type == pe.PERF_RECORD_FORK and len(body) >= 16:
-            pid, _, tid, parent = struct.unpack_from(order + "IIII", body)
-            if tid != parent:
-                self.names.fork(tid, parent)
-            self.processes[tid] = pid
-
+    for mapping in spaces.spaces[KERNEL_SPACE].mappings:
+        base, _, symbol = mapping.path.partition("]")
+        if base == "[kernel.kallsyms" and symbol:  # its offset in the file is where the symbol lies
+            found = KernelSymbols().find(mapping.page_offset)
+            return found is not None and found[1] == 0
+    return False

@@ -107,7 +107,7 @@ def compile_for(contents: Contents, text: str, where: str, options: Options) -> 
     unit = compile(text, where=where, options=options)
     known = Known(
         process=contents.has_process, kernel_stacks=contents.kernel_stacks, user_stacks=contents.user_stacks,
-        captures=bool(contents.session),
+        captures=bool(contents.session), cpu=contents.has_cpu,
     )  # fmt: skip
     return Plan(mark(unit, known), contents, recorded)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from linscope.columns.spaces import SpaceBuilder
 from linscope.formats.trace_dat.symbols import FileSymbols
@@ -16,7 +16,15 @@ from linscope.session.script.values import NOT_RECORDED
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from linscope.session.script.replay.perf_contents import PerfContents
+    class Mapped(Protocol):
+        """A recording that has mappings."""
+
+        ahead_ns: int | None
+
+        @property
+        def spaces(self) -> SpaceBuilder: ...
+
+        def is_same_boot(self) -> bool: ...
 
 
 class RecordedClocks(Clocks):
@@ -65,7 +73,7 @@ class RecordedUserSymbols(UserSymbols):
 class PerfResolver(Resolver):
     """Names of a perf.data."""
 
-    def __init__(self, contents: PerfContents, settings: Mapping[str, str | int]) -> None:
+    def __init__(self, contents: Mapped, settings: Mapping[str, str | int]) -> None:
         """settings: of the unit."""
         super().__init__(settings)
         self.contents = contents

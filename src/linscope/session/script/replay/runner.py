@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from linscope.bpf.vm.machine import Machine
 from linscope.bpf.vm.state import NO_STACK, ROW_FIELDS
+from linscope.columns.profile import total_lost
 from linscope.lang.built import EVENTS, LOST, STOP
 from linscope.lang.codegen import Options as CodeOptions
 from linscope.lang.codegen import generate
@@ -121,6 +122,7 @@ class Replay:
         self.now_ns = contents.start_ns or 0
         self.end_ns = int(contents.session.get("end_ns", 0))
         self._facts: dict[str, NDArray[Any]] = {}  # of a window's runs: what programs read live
+        self._is_tracepoint = np.array([*contents.is_tracepoint, False])
         self._pid = int(contents.session.get("tracer", os.getpid()))
         self._rows: NDArray[Any] = np.zeros(_ROWS, np.dtype(ROW_FIELDS))
         self._ticks: list[list[int]] = []  # [time of the next, period, number] of each interval
@@ -197,6 +199,9 @@ class Replay:
             error(f"WARNING: {sum(numbers.values())} values were not recorded: {reasons}")
         if self.faults:
             error(f"WARNING: {self.faults} events could not be run to their end: shorter than their format says")
+        lost_before = total_lost(self.contents.losses)
+        if lost_before:
+            error(f"WARNING: {lost_before} events were lost when it was recorded")
         for problem in self.contents.problems():
             error(f"WARNING: {problem}")
 
@@ -312,9 +317,12 @@ class Replay:
         registers[:, _REGISTERS_IP // 8] = window.address[chosen]
         kernel = window.mode[chosen] == _KERNEL_MODE
         registers[:, _REGISTERS_CS // 8] = np.where(kernel, _KERNEL_CS, _USER_CS)
-        is_raw = sizes > 0
-        data = np.concatenate([raw, contexts.reshape(-1)]) if is_raw.any() else contexts.reshape(-1)
-        base = len(raw) if is_raw.any() else 0
+        is_raw = self._is_tracepoint[window.event[chosen]]  # samples may have raw data, too, which are not these
+        data, base = contexts.reshape(-1), 0
+        if is_raw.any():  # with what lies between the first and the last of them
+            low, base = int(offsets[is_raw].min()), int((offsets + sizes)[is_raw].max())
+            data, base = np.concatenate([raw[low:base], data]), base - low
+            offsets = offsets - np.uint64(low)
         own = np.arange(count, dtype=np.uint64) * np.uint64(_CONTEXT_SIZE) + np.uint64(base)
         return data, np.where(is_raw, offsets, own), np.where(is_raw, sizes, np.uint32(_CONTEXT_SIZE)).astype(np.uint32)
 

@@ -10,17 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linscope.binfmt.ring_buffer import NO_TYPE, decode_pages
+from linscope.columns.profile import Loss
 from linscope.errors import FormatError
 from linscope.formats.trace_dat import options as opt
 from linscope.formats.trace_dat.clock import TraceClock
 from linscope.formats.trace_dat.container import Container, CpuData, read_container
 from linscope.formats.trace_dat.pages import PageReader
-from linscope.session.script.replay.contents import Names, Wanted, Window
+from linscope.formats.trace_dat.reader import counted_losses
+from linscope.session.script.replay.contents import Names, Origin, Wanted, Window
 from linscope.session.script.replay.ordering import Pending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from linscope.columns.changes import Change
     from linscope.formats.trace_dat.container import Buffer
     from linscope.session.script.resolver import Resolver
 
@@ -32,6 +35,7 @@ class TraceContents:
     """A recording of trace-cmd; see contents.Contents.  Threads have the names that they had at its end."""
 
     has_process = False
+    has_cpu = (True, True)
     kernel_stacks = user_stacks = False
     ahead_ns: int | None = None
     start_ns: int | None = None
@@ -40,10 +44,12 @@ class TraceContents:
         """Raises FormatError, UnsupportedError, OSError."""
         self.where = path
         self.session: dict[str, Any] = {}
+        self.changes: list[Change] = []
+        self.losses: list[Loss] = []
         with open(path, "rb") as file:
             self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self.container: Container = read_container(self._data, path)
-        self._problems = [str(problem) for problem in self.container.problems]
+        self._problems: list[str] = [str(problem) for problem in self.container.problems]
         clock = next((buffer.clock for buffer in self.container.buffers if buffer.clock), "")
         self.clock = TraceClock(self.container, clock)
         self._texts = self.container.tracing.events.texts()
@@ -58,6 +64,12 @@ class TraceContents:
         self.cpus = max((cpu.cpu + 1 for buffer in self.container.buffers for cpu in buffer.cpus), default=1)
         uname = self.container.text_option(opt.UNAME).split()
         self.release = uname[2] if len(uname) > 2 else ""
+        tracing = self.container.tracing
+        self.origin = Origin(
+            uname[1] if len(uname) > 2 else "", uname[3] if len(uname) > 3 else "", tracing.big_endian,
+            self.container.long_size(),
+        )  # fmt: skip
+        self.kallsyms = tracing.kallsyms
         here = os.uname()
         self.same_kernel = len(uname) > 2 and (uname[1], uname[2]) == (here.nodename, here.release)
         self.names = Names()
@@ -86,6 +98,10 @@ class TraceContents:
         try:
             for pages in PageReader(self._data, -1, self.container).pages(buffer, cpu):
                 found = decode_pages(pages.data, pages.page_size, long_size=long_size, big_endian=big)
+                for page, missed in found.missed.items():
+                    head = pages.data[page * pages.page_size :][:8]
+                    time = self.clock.times(head.view(">u8" if big else "<u8").astype(np.uint64), cpu.cpu)
+                    self.losses.append(Loss(int(time[0]), cpu.cpu, max(missed, 1), -1))
                 fits = found.type != NO_TYPE
                 if not fits.any():
                     continue
@@ -108,6 +124,7 @@ class TraceContents:
 
     def windows(self, wanted: Wanted) -> Iterator[Window]:
         """All events that are wanted; what all CPUs have passed comes first."""
+        self.losses = counted_losses(self.container)
         is_wanted = np.array([*wanted.events, False])
         pending = Pending()
         sources = [self._pieces(buffer, cpu) for buffer, cpu in self._cpus()]

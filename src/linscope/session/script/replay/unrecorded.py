@@ -43,9 +43,16 @@ _KEYED = (ir.MapGet, ir.MapHas, ir.MapDelete, ir.MapAdd, ir.Aggregated)
 class Known:
     """What a recording has."""
 
-    def __init__(self, *, process: bool, kernel_stacks: bool, user_stacks: bool, captures: bool = False) -> None:
-        """process: the process beside the thread; captures: all that the script read live."""
+    def __init__(
+        self, *, process: bool, kernel_stacks: bool, user_stacks: bool, captures: bool = False,
+        cpu: tuple[bool, bool] = (True, True),
+    ) -> None:  # fmt: skip
+        """process: the process beside the thread; captures: all that the script read live.
+
+        cpu: whether tracepoints have it, and whether samples do.
+        """
         self.process = process
+        self.cpu = cpu
         self.kernel_stacks = kernel_stacks
         self.user_stacks = user_stacks
         self.captures = captures
@@ -470,6 +477,8 @@ class Marker:
             return self._missing(node, _NEVER[number])
         if number == _CGROUP:
             return self._missing(node, "cgroup")
+        if number == _CPU and not self.known.cpu[self.kind in _SAMPLED]:
+            return self._missing(node, "CPU")
         if number in _CURRENT and self.kind == "interval":
             return self._missing(node, "what ran when an interval was over")
         return self._children(node)
