@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 def open_contents(path: str) -> Contents:
     """A recording by what is in the file.  Raises UsageError: none that can be replayed; FormatError, OSError."""
-    from linscope.formats.perf_data.header import detect as is_perf_data
     from linscope.formats.parquet.format import PARQUET, is_folder_of_tables
+    from linscope.formats.perf_data.header import detect as is_perf_data
     from linscope.formats.trace_dat.container import MAGIC
 
     head = b""

@@ -36,8 +36,9 @@ def facts_of(contents: Contents) -> Facts:
     return Facts(
         host=origin.host, release=contents.release, machine=origin.machine, cpus=contents.cpus,
         long_size=origin.long_size, source=os.path.basename(contents.where), command=list(origin.command),
-        start_ns=contents.start_ns, ahead_ns=contents.ahead_ns, has_process=contents.has_process, has_cpu=contents.has_cpu,
-        kernel_stacks=contents.kernel_stacks, user_stacks=contents.user_stacks, session=contents.session,
+        start_ns=contents.start_ns, ahead_ns=contents.ahead_ns, has_process=contents.has_process,
+        has_cpu=contents.has_cpu, kernel_stacks=contents.kernel_stacks, user_stacks=contents.user_stacks,
+        session=contents.session,
         events=[
             (name, is_tracepoint)
             for name, is_tracepoint in zip(contents.events, contents.is_tracepoint, strict=True)
