@@ -26,6 +26,59 @@ def test_cases_with_kprobes(debian) -> None:
     assert not failed
 
 
+# what fentry and fexit see, as kprobe and kretprobe see it: once by itself, once in a kernel said to have none of them
+_FENTRY = """
+import sys
+sys.path.insert(0, "SRC")
+from linscope.bpf.kernel.errors import TrampolineRefused
+from linscope.session.script import runner
+load = runner.load_program
+refused = len(sys.argv) > 1
+def refuse(unit, source, program, maps):
+    if refused and source.probes[0].kind in ("fentry", "fexit"):
+        raise TrampolineRefused(program.name, errno=1)
+    return load(unit, source, program, maps)
+runner.load_program = refuse
+from linscope.cli import main
+script = '''
+begin { printf("begin\\n"); }
+fentry:vfs_read /pid == cpid/ { @[func] = count(); @size = max(args.count); }
+fentry:vfs_read /pid == cpid/ { @name[str(args.file.f_path.dentry.d_name.name)] = 1; }
+fexit:vfs_read /pid == cpid/ { @read = max(retval); @[probe] = count(); }
+'''
+sys.argv[1:] = ["trace", "-e", script, "-c", "/bin/cat /etc/hostname"]
+main()
+"""
+
+
+def test_fentry_and_fexit_become_kprobes(debian) -> None:
+    code = debian.folder / "fentry.py"
+    code.write_text(_FENTRY.replace("SRC", str(ROOT / "src")))
+    first = debian.sh(f"{sys.executable} {code}", timeout_s=120)
+    second = debian.sh(f"{sys.executable} {code} refuse", timeout_s=120)
+    assert first.exit_code == second.exit_code == 0, (first, second)
+    assert first.stdout == second.stdout and "@name[hostname]: 1" in first.stdout and "@read: " in first.stdout
+    assert first.stderr == "" and second.stderr.count("WARNING: ") == 3
+    assert "fentry:vmlinux:vfs_read runs as kprobe: the kernel changes no code of its own" in second.stderr
+
+
+def test_single_functions_that_take_no_program_get_a_kprobe(debian) -> None:
+    """migrate_disable is one that the verifier refuses; begin runs once, whatever is compiled again."""
+    script = 'begin { printf("once\n"); } fentry:migrate_disable { @m = count(); } fentry:vfs_read { @r = count(); } '
+    done = debian.sh(f"$linscope trace -e '{script} interval:ms:300 {{ exit(); }}' -c '/bin/cat /etc/hostname'")
+    assert done.exit_code == 0 and done.stdout.count("once") == 1 and "@m: " in done.stdout and "@r: " in done.stdout
+    assert "runs as kprobe: the kernel lets no program into migrate_disable" in done.stderr
+
+
+def test_what_takes_neither_is_told_with_its_reason(debian) -> None:
+    done = debian.sh("$linscope trace -e 'fentry:vfs_read, fentry:__bitmap_and { @ = count(); }'")
+    assert done.exit_code == 1 and "1:18-37: ERROR: Unable to attach probe: fentry:vmlinux:__bitmap_and." in done.stderr
+    assert "HINT: __bitmap_and is marked notrace, or was compiled without room for a probe" in done.stderr
+    done = debian.sh("$linscope trace -e 'kprobe:vfs_reat { @ = count(); }'")
+    assert done.exit_code == 1 and "1:1-16: ERROR: Unable to attach probe: kprobe:vfs_reat." in done.stderr
+    assert "HINT: there is no function of that name: did you mean" in done.stderr
+
+
 def test_tools_of_the_package_load(debian) -> None:
     """Those that a kernel in the cloud does not have the functions for."""
     if not Path("/usr/sbin/opensnoop.bt").exists():

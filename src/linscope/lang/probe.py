@@ -29,7 +29,8 @@ class Probe(Node):
     count: int = 0
     semaphore: int = 0
     pid: int = 0  # only in this process (tgid); 0: in all
-    arguments: str = ""  # of a USDT probe: the note's operands
+    arguments: str = ""  # of a USDT probe: the note's operands; of others see lang/bpftrace/arguments.py
+    span: tuple[int, int] = (0, 0)  # of the attach point in the script
 
     @property
     def is_in_user_space(self) -> bool:

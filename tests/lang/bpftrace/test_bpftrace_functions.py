@@ -108,8 +108,7 @@ def test_tracepoints_whose_fields_a_function_uses_have_programs_of_their_own() -
 def test_calls_do_not_grow_without_end() -> None:
     names = "abcdefghijkl"
     functions = "".join(
-        f"fn {one}($x: int64): int64 {{ return {after}($x) + {after}($x); }} "
-        for one, after in pairwise(names)
+        f"fn {one}($x: int64): int64 {{ return {after}($x) + {after}($x); }} " for one, after in pairwise(names)
     )
     script = functions + "fn l($x: int64): int64 { return $x; } begin { print(a(1)); }"
     with pytest.raises(SourceError, match="more than 2000 times"):

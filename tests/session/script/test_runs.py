@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from linscope.lang.probes.kernel_names import has_kprobes
+
 Run = Callable[..., tuple[int, str, str]]
 pytestmark = pytest.mark.kernel
 LOAD = f"{sys.executable} -c import_os"  # a word list: -c takes no quotes
@@ -97,11 +99,26 @@ def test_a_probe_that_cannot_be_attached(run: Run) -> None:
     code, _, err = run("-e", program)
     if code == 0:
         pytest.skip("this machine counts cycles")
-    assert code == 1 and err.startswith("ERROR: ")
+    assert code == 1 and err.startswith("stdin:1:1-28: ERROR: Unable to attach probe: hardware:cpu-cycles")
+    assert "HINT: this machine has no counters of its own" in err
     code, out, err = run("-e", f"config = {{ missing_probes = warn }} {program}")
     assert code == 0 and out.startswith("Attached 1 probe\n") and "WARNING: Unable to attach probe: hardware:" in err
     code, _, err = run("-e", f"config = {{ missing_probes = ignore }} {program}")
     assert code == 0 and err == ""
+
+
+def test_where_no_function_takes_a_probe_a_tracepoint_of_the_same_meaning_is_offered(run: Run) -> None:
+    if has_kprobes():
+        pytest.skip("this kernel has kprobes; without them it is tested in the cloud")
+    for program, hint in (
+        ("fentry:vfs_read { }", "tracepoint:syscalls:sys_enter_read tells the same"),
+        ("fexit:vmlinux:ksys_write { }", "tracepoint:syscalls:sys_exit_write tells the same"),
+        ("kprobe:__schedule { }", "CONFIG_KPROBE_EVENTS are off; tracepoint:sched:sched_switch tells the same"),
+    ):
+        code, _, err = run("-e", program)
+        assert code == 1 and err.startswith("stdin:1:1-") and hint in err
+    code, out, err = run("-e", "config = { missing_probes = warn } fentry:vfs_read { } begin { exit(); }")
+    assert code == 0 and out.startswith("Attached 1 probe\n") and "WARNING: fentry:vmlinux:vfs_read: the kernel" in err
 
 
 def trace(*words: str) -> subprocess.Popen[str]:

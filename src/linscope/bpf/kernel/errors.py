@@ -32,6 +32,6 @@ class TrampolineRefused(NotInKernel):
         super().__init__(
             f"the program {name!r} cannot be put into a kernel function",
             errno=errno,
-            why="the kernel changes no code of its own: it is locked down, or CONFIG_FUNCTION_TRACER is off",
+            why="the kernel changes no code of its own (locked down, or without CONFIG_FUNCTION_TRACER)",
             next_step="a kprobe, a tracepoint or a raw tracepoint",
         )

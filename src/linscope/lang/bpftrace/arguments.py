@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from linscope.lang.probe import Probe
 
 REGISTERS = "registers"  # Probe.arguments of a tracepoint of system calls that is attached as a raw one
+FENTRY = "fentry"  # of a kprobe or kretprobe that the script has as fentry or fexit; see kprobes_instead.py
 _FIRST_ARGUMENT = 16  # of a system call, in the tracepoint's record
 
 
@@ -35,6 +36,8 @@ def _no_arguments(body: Body) -> str:
 
 
 def _hint(body: Body) -> str:
+    if body.kind == "kretprobe" and body.probes[0].arguments == FENTRY:
+        return "it runs as kretprobe here, which has retval only: keep the arguments in a map, in a fentry probe"
     if body.kind == "uprobe":
         return "the program has no debug information; arg0, arg1 ... are there"
     return "arg0, arg1 ... are the registers with the arguments" if body.kind == "kprobe" else ""

@@ -11,7 +11,7 @@ import os
 from linscope.lang import ir
 from linscope.lang import types as t
 from linscope.lang.bpftrace import registers
-from linscope.lang.bpftrace.arguments import REGISTERS, find_arguments, find_return
+from linscope.lang.bpftrace.arguments import FENTRY, REGISTERS, find_arguments, find_return
 from linscope.lang.bpftrace.convert import CONTEXT, Place, add, at, load, number, text
 from linscope.lang.bpftrace.members import member
 from linscope.lang.bpftrace.problems import Wrong
@@ -219,8 +219,15 @@ def args(body: Body, span: Span) -> ir.Expression | Place:
     return Place(found, ir.Context(t.UINT64), CONTEXT, span)
 
 
+def _was_fentry(body: Body) -> bool:
+    return body.probes[0].arguments == FENTRY
+
+
 def retval(body: Body, span: Span) -> ir.Expression:
     """What the function returned.  Raises Wrong."""
+    if body.kind == "kretprobe" and _was_fentry(body):  # see kprobes_instead.py
+        type, _ = find_return(body, span)
+        return ir.FromContext(type if type.is_scalar else t.UINT64, registers.OFFSETS[registers.RETURN])
     if body.kind in ("kretprobe", "uretprobe"):
         return ir.FromContext(t.UINT64, registers.OFFSETS[registers.RETURN])
     if body.kind == "fexit":
@@ -247,9 +254,9 @@ def argument(body: Body, place: int, span: Span) -> ir.Expression:
 
 def func(body: Body, span: Span) -> ir.Expression:
     """The traced function.  Raises Wrong."""
-    if body.kind in ("kprobe", "kretprobe"):
+    if body.kind in ("kprobe", "kretprobe") and not _was_fentry(body):  # else see kprobes_instead.py
         return ir.Helper(t.KernelSymbol(), _FUNCTION, [ir.Context(t.UINT64)], "get_func_ip")
-    if body.kind in ("fentry", "fexit", "uprobe", "uretprobe", "usdt"):
+    if body.kind in ("kprobe", "kretprobe", "fentry", "fexit", "uprobe", "uretprobe", "usdt"):
         return one_name(body, body.probes[0].target or body.probes[0].name)
     raise Wrong(span, f"func can not be used with {body.kind} probes")
 

@@ -141,16 +141,11 @@ def _lasts(node: sx.Probe) -> bool:
     )
 
 
-_WITH_KPROBES = {"fentry": "kprobe", "fexit": "kretprobe"}
-
-
 def _here(script: Script, probe: Probe) -> bool:
-    """Whether a probe has a place in this run; fentry becomes kprobe where the kernel has no trampolines."""
+    """Whether a probe has a place in this run."""
     options = script.options
     if probe.kind in ("test", "bench") or options.mode:
         return probe.kind == options.mode or (probe.kind in ("begin", "end") and not options.mode)
-    if not options.trampolines and probe.kind in _WITH_KPROBES:
-        probe.kind = _WITH_KPROBES[probe.kind]
     return True
 
 
@@ -162,7 +157,14 @@ def _expand(script: Script, node: sx.Probe) -> list[Probe]:
         try:
             pid, recorded = script.options.pid or None, script.options.recorded
             parsed = parse_attach_point(point.text, pid=pid, parameters=script.options.parameters)
-            found += expand(parsed, pid=pid) if recorded is None else recorded.expand(parsed)
+            here = expand(parsed, pid=pid) if recorded is None else recorded.expand(parsed)
+            if script.options.untrampolined:
+                from linscope.lang.bpftrace.kprobes_instead import replace_trampolines
+
+                replace_trampolines(script, point, here)
+            for one in here:
+                one.__dict__["span"] = point.span
+            found += here
         except SourceError as error:
             first = error.diagnostics[0]
             missing.append((point, first.what, first.hint))

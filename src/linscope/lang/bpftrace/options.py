@@ -36,14 +36,14 @@ class Options:
         environment: Mapping[str, str] | None = None,
         mode: str = "",
         replay: bool = False,
-        trampolines: bool = True,
+        untrampolined: Mapping[str, str] | None = None,
         start_ns: int | None = None,
         recorded: Recorded | None = None,
         one_by_one: bool = False,
     ) -> None:
         """parameters: positional ones, with named ones (--name=value) among them; pid: only this process, 0 for all.
 
-        trampolines: whether the kernel has what fentry and fexit need; else they become kprobes.
+        untrampolined: functions that take no fentry and fexit program, with the reason ("*": none does).
         child: pid of the command that is started (cpid); environment: BPFTRACE_* settings; mode: test or bench; replay:
         the programs run over a recording; start_ns: what elapsed counts from (CLOCK_MONOTONIC; None: now).
         recorded: the events that there are instead of this kernel's; one_by_one: no program runs for all system calls.
@@ -60,7 +60,7 @@ class Options:
         self.environment = environment or {}
         self.mode = mode
         self.replay = replay
-        self.trampolines = trampolines
+        self.untrampolined = dict(untrampolined or {})
         self.start_ns = start_ns
         self.recorded = recorded
         self.one_by_one = one_by_one

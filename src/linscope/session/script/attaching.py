@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Refused = tuple[Sequence[Probe], SystemCallError]
 
 OURS = ("begin", "end", "self", "test", "bench")  # what linscope runs itself
+FUNCTIONS = ("fentry", "fexit")  # what the kernel calls from a function's own code
 _SOFTWARE, _HARDWARE, _BREAKPOINT = 1, 0, 5  # PERF_TYPE_*
 _CPU_CLOCK = 0
 # include/uapi/linux/perf_event.h: PERF_COUNT_SW_* and PERF_COUNT_HW_*, with the period that bpftrace takes
@@ -42,6 +43,18 @@ _HARDWARE_EVENTS = {
 
 _TOGETHER = 3  # probes of one program from which on one link is made for all
 _MULTI = (b.BPF_TRACE_KPROBE_MULTI, b.BPF_TRACE_UPROBE_MULTI)
+
+
+class NoTrampoline(Exception):
+    """Kernel functions take no program into their code: the script is to be compiled again, with kprobes.
+
+    refused: functions ("*": every one), each with the reason; error: of the first of them.
+    """
+
+    def __init__(self, refused: dict[str, str], error: SystemCallError) -> None:
+        self.refused = refused
+        self.error = error
+        super().__init__(str(error))
 
 
 class Attached:
@@ -66,7 +79,10 @@ def multi_attach_type(source: ir.Program) -> int:
 
 
 def load_program(unit: ir.Unit, source: ir.Program, program: Program, maps: Sequence[KernelMap]) -> KernelProgram:
-    """Load a program for its probes.  Raises SourceError when the verifier refuses it, SystemCallError."""
+    """Load a program for its probes.
+
+    Raises SourceError when the verifier refuses it, SystemCallError (VerifierError when it refuses the function).
+    """
     from linscope.bpf.kernel.errors import VerifierError
     from linscope.bpf.kernel.programs import load
 
@@ -79,6 +95,10 @@ def load_program(unit: ir.Unit, source: ir.Program, program: Program, maps: Sequ
         return load(program, maps)
     except VerifierError as refused:
         from linscope.session.script.refusal import explain_refusal
+        from linscope.session.script.trampolines import is_about_the_function
+
+        if is_about_the_function(source, refused):
+            raise
 
         program.lines = lines
         raise explain_refusal(unit, program, refused) from refused

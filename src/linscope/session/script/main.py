@@ -197,15 +197,11 @@ def _compile_and_run(
         if kept is not None:
             unit, built = kept
             _warn(arguments, unit)
-            return _run(arguments, unit, "", (pid, child), built)
+            return _run_somehow(arguments, (unit, built), "", (pid, child), None, key)
     from linscope.lang.bpftrace.compiler import compile
-    from linscope.lang.bpftrace.options import Options
 
     mode = arguments.mode or ("test" if arguments.test else "bench" if arguments.bench else "")
-    options = Options(
-        parameters=parameters, pid=pid, child=child.pid if child else 0, unsafe=arguments.unsafe,
-        include_dirs=arguments.include_dir, includes=arguments.include, environment=os.environ, mode=mode,
-    )  # fmt: skip
+    options = _options(arguments, parameters, (pid, child), mode)
     if arguments.replay:
         return _replay(arguments, (text, where), options)
     unit = compile(text, where=where, options=options)
@@ -222,12 +218,55 @@ def _compile_and_run(
         from linscope.session.script.compiled import keep
 
         keep(key, unit, built)
-    return _run(arguments, unit, mode, (pid, child), built)
+    return _run_somehow(arguments, (unit, built), mode, (pid, child), options, key)
 
 
-def _warn(arguments: Arguments, unit: ir.Unit) -> None:
+def _options(
+    arguments: Arguments, parameters: Sequence[str], processes: tuple[int, Child | None], mode: str
+) -> Options:
+    from linscope.lang.bpftrace.options import Options
+
+    pid, child = processes
+    return Options(
+        parameters=parameters, pid=pid, child=child.pid if child else 0, unsafe=arguments.unsafe,
+        include_dirs=arguments.include_dir, includes=arguments.include, environment=os.environ, mode=mode,
+    )  # fmt: skip
+
+
+def _run_somehow(
+    arguments: Arguments, compiled: tuple[ir.Unit, Built], mode: str, processes: tuple[int, Child | None],
+    options: Options | None, key: bytes | None,
+) -> int:  # fmt: skip
+    """Run a script, with kprobes where the kernel lets no program into a function.  options: None when it was kept."""
+    from linscope.session.script.attaching import NoTrampoline
+
+    unit, built = compiled
+    while True:
+        try:
+            return _run(arguments, unit, mode, processes, built)
+        except NoTrampoline as no:
+            options = options or _options(arguments, read_script(arguments)[2], processes, mode)
+            if set(no.refused) <= set(options.untrampolined):
+                raise no.error from None
+            options.untrampolined.update(no.refused)
+        from linscope.lang.bpftrace.compiler import compile
+
+        told = [str(one) for one in unit.warnings]
+        unit = compile(unit.text, where=unit.where, options=options)
+        _warn(arguments, unit, told)
+        built = _generate(arguments, unit)
+        if key is not None and options.lasting:
+            from linscope.session.script.compiled import keep
+
+            keep(key, unit, built)
+
+
+def _warn(arguments: Arguments, unit: ir.Unit, told: Sequence[str] = ()) -> None:
+    """told: what was said before."""
     if not arguments.no_warnings:
         for warning in unit.warnings:
+            if str(warning) in told:
+                continue
             error(warning.text(unit.where))  # type: ignore[attr-defined]  # a Diagnostic
 
 
@@ -299,6 +338,7 @@ def _run(
             return 0
         if mode:
             return runner.benchmark() if mode == "bench" else runner.test()
+        runner.attach_functions()
         watcher = arguments.watcher
         if watcher is None:
             return runner.run(pid=processes[0], child=processes[1])

@@ -1,4 +1,4 @@
-"""A program that the kernel refuses: why, and which line of the script it is."""
+"""A program or a probe that the kernel refuses: why, and which line of the script it is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
     from linscope.bpf.kernel.errors import VerifierError
     from linscope.bpf.program import Program
+    from linscope.errors import SystemCallError
     from linscope.lang import ir
+    from linscope.lang.probe import Probe
 
 
 def explain_refusal(unit: ir.Unit, program: Program, refused: VerifierError) -> SourceError:
@@ -32,3 +34,17 @@ def explain_refusal(unit: ir.Unit, program: Program, refused: VerifierError) -> 
     what = f"the kernel refuses {program.name}: {reason}"
     problem = Diagnostic(what, line=place.line, column=place.column, source=source, hint=hint, end=place.column + 1)
     return SourceError([problem], where=unit.where)
+
+
+def explain_attach(unit: ir.Unit, probe: Probe, refused: SystemCallError) -> SourceError:
+    """A probe that could not be attached, at its place; why, and what tells the same in this kernel."""
+    from linscope.lang.bpftrace.kprobes_instead import say_alternative
+    from linscope.lang.bpftrace.problems import diagnostic_at
+    from linscope.lang.probes.explanation import explain, missing_kind
+
+    setting = "If this is expected, set the 'missing_probes' config variable to 'warn'."
+    what = f"Unable to attach probe: {probe.name}. {setting}"
+    why = explain(probe) or refused.why or refused.what
+    if missing_kind(probe.kind) and (other := say_alternative(probe)):
+        why += f"; {other}"
+    return SourceError([diagnostic_at(unit.text, probe.span, what, why)], where=unit.where)

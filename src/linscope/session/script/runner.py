@@ -10,9 +10,9 @@ import os
 import time
 
 from linscope.bpf.kernel.maps import KernelMap
-from linscope.errors import UsageError
+from linscope.errors import SystemCallError, UsageError
 from linscope.lang.built import ENDED, EVENTS, LOST, STOP
-from linscope.session.script.attaching import OURS, Attached, attach, load_program
+from linscope.session.script.attaching import FUNCTIONS, OURS, Attached, attach, load_program
 from linscope.session.script.events import Handlers, make_handlers
 from linscope.session.script.map_values import ScriptMap
 from linscope.session.script.output import JsonForm, Output, TextForm, error
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from linscope.session.script.events import Handler
     from linscope.session.script.sampling import Sampler
     from linscope.session.script.signals import Signals
+    from linscope.session.script.trampolines import Refusals
 
 _NOTIFY = "__BPFTRACE_NOTIFY_PROBES_ATTACHED"
 _COMM = "bpftrace"  # what scripts know the tracer by
@@ -76,13 +77,14 @@ class Runner:
         self._looks: list[Callable[[], None]] = []  # at the processes that maps tell of
         self.sampler: Sampler | None = None  # looks at histograms from time to time
         self.hidden: set[str] = set()  # maps that are not printed at the end
+        self._early: set[int] | None = None  # programs that were attached before begin
 
     # -- setting up
 
     def load(self, options: Options | None = None, *, built: Built | None = None) -> None:
         """Make the maps, load the programs.  built: the code, when it is there already.
 
-        Raises SourceError (the verifier's no), SystemCallError.
+        Raises SourceError (the verifier's no), SystemCallError, NoTrampoline.
         """
         if built is None:
             from linscope.lang.codegen import generate
@@ -91,8 +93,15 @@ class Runner:
         self.built = built
         for definition in built.maps:
             self.maps.append(KernelMap.create(definition))
+        refusals: Refusals | None = None
         for source, program in zip(self.unit.programs, built.programs, strict=True):
-            self.programs.append(load_program(self.unit, source, program, self.maps))
+            try:
+                self.programs.append(load_program(self.unit, source, program, self.maps))
+            except SystemCallError as refused:
+                refusals = refusals or _refusals()
+                refusals.take(source, refused)
+        if refusals is not None:
+            refusals.done()
         self.resolver.stacks = {one.name: one for one in self.maps if one.name.startswith("stk")}
         if self.resolver.stacks:
             self.resolver.fallback_paths = sorted(
@@ -119,17 +128,40 @@ class Runner:
         assert self._shared is not None
         return self._shared
 
-    def attach(self, pid: int = 0) -> int:
-        """Attach all programs; returns the number of probes.
+    def attach_functions(self) -> None:
+        """Attach what goes into functions of the kernel before begin runs: nothing happens there until all is attached.
 
-        Raises SystemCallError for the first that cannot be, unless missing_probes says warn or ignore.
+        Raises NoTrampoline: some functions take no program, and begin must not run twice; SystemCallError.
+        """
+        if self._early is not None:
+            return
+        self._early = {place for place, one in enumerate(self.unit.programs) if one.probes[0].kind in FUNCTIONS}
+        if not self._early:
+            return
+        self._put_stop(ENDED)
+        refusals: Refusals | None = None
+        for place in sorted(self._early):
+            source = self.unit.programs[place]
+            for attached in attach(self.programs[place], source):
+                if isinstance(attached, tuple):
+                    refusals = refusals or _refusals()
+                    refusals.take(source, attached[1])
+                else:
+                    self.links.append(attached)
+        if refusals is not None:
+            refusals.done()
+
+    def attach(self, pid: int = 0) -> int:
+        """Attach all programs that are not yet; returns the number of probes.
+
+        Raises SourceError for the first that cannot be, unless missing_probes says warn or ignore.
         """
         assert self.built is not None
         missing = str(self.unit.settings.get("missing_probes", "error"))
         count = 0
         for place, source in enumerate(self.unit.programs):
             count += len(source.probes)
-            if source.probes[0].kind in OURS:
+            if source.probes[0].kind in OURS or place in (self._early or ()):
                 continue
             for attached in attach(self.programs[place], source, pid):
                 if not isinstance(attached, tuple):
@@ -137,12 +169,16 @@ class Runner:
                     continue
                 probes, refused = attached
                 if missing == "error":
-                    raise refused
+                    from linscope.session.script.refusal import explain_attach
+
+                    raise explain_attach(self.unit, probes[0], refused) from refused
                 count -= len(probes)
                 if missing == "warn" and self.warnings:
                     error(f"WARNING: Unable to attach probe: {probes[0].name}. Skipping. {refused}")
         if not count:
             raise UsageError("No probes attached")
+        if self._early and self._get_stop() == ENDED:  # begin may have called exit()
+            self._put_stop(0)
         return count
 
     def handle(self, number: int, handler: Handler) -> None:
@@ -160,7 +196,7 @@ class Runner:
     def run(self, *, pid: int = 0, child: Child | None = None) -> int:
         """Attach, read until something ends it, show the maps; returns the exit code.
 
-        pid, child: whose end ends the script.  Raises SystemCallError.
+        pid, child: whose end ends the script.  Raises SourceError, SystemCallError, NoTrampoline.
         """
         from linscope.session.script.signals import Signals, numbers_of
 
@@ -169,6 +205,7 @@ class Runner:
         watched = child.pid if child is not None else pid
         ended = os.pidfd_open(watched) if watched else -1
         try:
+            self.attach_functions()
             self.run_own("begin")
             count = self.attach(pid)
             if not self.quiet:
@@ -200,9 +237,17 @@ class Runner:
 
     def stop(self) -> None:
         """From here on no program does anything, but those of end."""
+        self._put_stop(ENDED)
+
+    def _put_stop(self, value: int) -> None:
         place = self.built.place(STOP) if self.built is not None else None
         if place is not None:
-            self.maps[place].update(bytes(4), ENDED.to_bytes(8, "little"))
+            self.maps[place].update(bytes(4), value.to_bytes(8, "little"))
+
+    def _get_stop(self) -> int:
+        place = self.built.place(STOP) if self.built is not None else None
+        data = self.maps[place].lookup(bytes(4)) if place is not None else None
+        return int.from_bytes(data or b"", "little")
 
     def benchmark(self) -> int:
         """Run each bench probe for a while, and tell how long it takes; returns the exit code."""
@@ -436,6 +481,12 @@ class Runner:
         for one in self.maps:
             one.close()
         self.programs, self.maps = [], []
+
+
+def _refusals() -> Refusals:
+    from linscope.session.script.trampolines import Refusals
+
+    return Refusals()
 
 
 def _rename(name: str) -> str:

@@ -107,23 +107,13 @@ class TraceSession:
 
     def __enter__(self) -> Self:
         """Compile, load and attach.  Raises SourceError, SystemCallError, UsageError."""
-        from linscope.lang.codegen import Options as CodeOptions
         from linscope.session.script.child import Child
-        from linscope.session.script.main import ring_size
-        from linscope.session.script.runner import Runner
 
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         try:
             if self._command:
                 self._child = _start(Child, self._command)
-            unit = self._compile()
-            self._runner = runner = Runner(
-                unit, self._form.output, quiet=True, unsafe=bool(self._options["unsafe"]), warnings=self._warn,
-                form=self._form,
-            )  # fmt: skip
-            made = CodeOptions()
-            made.ring_bytes = ring_size(unit) or made.ring_bytes
-            runner.load(made)
+            self._runner = runner = self._load()
             self._form.connect(runner)
             self.maps = {name: MapView(columns) for name, columns in sorted(self._form.tables.items())}
             watched = self._child.pid if self._child is not None else self._pid
@@ -146,11 +136,43 @@ class TraceSession:
     ) -> None:
         self.close()
 
-    def _compile(self) -> ir.Unit:
+    def _load(self) -> Runner:
+        """All programs in the kernel, those of functions attached: with kprobes where it lets no program into these."""
+        from linscope.lang.codegen import Options as CodeOptions
+        from linscope.session.script.attaching import NoTrampoline
+        from linscope.session.script.main import ring_size
+        from linscope.session.script.runner import Runner
+
+        refused: dict[str, str] = {}
+        while True:
+            unit = self._compile(refused)
+            runner = Runner(
+                unit, self._form.output, quiet=True, unsafe=bool(self._options["unsafe"]), warnings=self._warn,
+                form=self._form,
+            )  # fmt: skip
+            made = CodeOptions()
+            made.ring_bytes = ring_size(unit) or made.ring_bytes
+            try:
+                runner.load(made)
+                runner.attach_functions()
+                return runner
+            except NoTrampoline as no:
+                runner.close()
+                if set(no.refused) <= set(refused):
+                    raise no.error from None
+                refused |= no.refused
+            except BaseException:
+                runner.close()
+                raise
+
+    def _compile(self, untrampolined: Mapping[str, str]) -> ir.Unit:
         from linscope.lang.bpftrace.compiler import compile
         from linscope.lang.bpftrace.options import Options
 
-        options = Options(pid=self._pid, child=self._child.pid if self._child else 0, **self._options)  # type: ignore[arg-type]
+        options = Options(
+            pid=self._pid, child=self._child.pid if self._child else 0, untrampolined=untrampolined,
+            **self._options,  # type: ignore[arg-type]
+        )  # fmt: skip
         unit = compile(self.text, where=self.where, options=options)
         self.warnings = [one.text(unit.where) for one in unit.warnings]  # type: ignore[attr-defined]  # a Diagnostic
         if any(one.probes[0].kind == "self" for one in unit.programs):
