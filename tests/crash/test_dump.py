@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from linscope.crash.session import Session
-from linscope.errors import UsageError
+from linscope.errors import ExpressionError, MemoryFault, UsageError
 from linscope.kernel.printk import iter_messages
 from linscope.kernel.task import iter_tasks, task_state
 from linscope.render.rows import write_rows
@@ -104,7 +104,61 @@ def test_one_task_and_many(session: Session) -> None:
     assert "sysrq triggered crash" in answer(session, "sys")
 
 
-MISTAKES = ("bt nobody", "bt -c 77", "bt -c x", "nothing", "foreach", "foreach nobody bt", "ps -z", "'")
+def test_types_and_what_they_hold(session: Session) -> None:
+    assert answer(session, "struct -o list_head").splitlines()[1:] == [
+        "    [0] struct list_head *next;", "    [8] struct list_head *prev;", "}", "SIZE: 16"
+    ]  # fmt: skip
+    assert answer(session, "task_struct.pid,comm 1") == "  pid = 1,\n  comm = \"init\", '\\000' <repeats 11 times>,\n"
+    assert answer(session, "struct task_struct.pid ffff8e95811fb000") == "  pid = 1,\n"
+    assert answer(session, "struct rq.cpu runqueues:a") == "  cpu = 0,\n  cpu = 1,\n"
+    whole = json.loads(answer(session, "struct task_struct 105", "json"))["value"]
+    assert (whole["pid"], whole["comm"], whole["thread_info"]["cpu"]) == (105, "cat", 0)
+    text = answer(session, "struct task_struct 105")
+    assert text.startswith("struct task_struct {\n  thread_info = {\n    flags = ") and text.endswith("}\n")
+    # the same member from its own address
+    at = answer(session, "struct task_struct.tasks -o 105").split("[")[1].split("]")[0]
+    assert answer(session, f"struct -l task_struct.tasks task_struct.pid {at}") == "  pid = 105,\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("sizeof(struct page)", "64"), ("(3+4)*2 << 1", "28"), ("-5/2", "-2"), ("-5 % 3", "-2"), ("~0x0fU >> 28", "15"),
+        ("1 ? 2 : 3", "2"), ("init_task.pid == 0 && !init_task.pid", "1"), ("'a'", "97"), ("HRTIMER_RESTART", "1"),
+        ("init_task.comm[1]", "119 'w'"), ("runqueues:1.cpu", "1"), ("prb->desc_ring.count_bits", "12"),
+        ("&((struct task_struct *)0)->tasks", "(struct list_head *) 0x890"),
+        ("((struct task_struct *)0xffff8e95811fb000)->pid", "1"), ("*&init_task.pid", "0"),
+        ("((char *)&init_task.comm)[0]", "115 's'"), ("(unsigned char)300", "44 ','"),
+        ("(&init_task + 1) - &init_task", "1"),
+    ],
+)  # fmt: skip
+def test_expressions(session: Session, text: str, value: str) -> None:
+    assert answer(session, f"p {text}") == f"{text} = {value}\n"
+
+
+WRONG = ("1 +", "init_task.nope", "nosuch", "1 / 0", "(", "2 3", "1 $ 2", "*5", "(" * 500, "()", "09")
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_mistakes_in_expressions_have_their_place(session: Session, text: str) -> None:
+    with pytest.raises(ExpressionError, match=r"\^"):
+        answer(session, f"p {text}")
+
+
+def test_memory_and_symbols(session: Session) -> None:
+    assert answer(session, "rd -a linux_banner").split(":  ")[1].startswith("Linux version 6.1.0-56-cloud-amd64 (")
+    lines = answer(session, "rd linux_banner 4").splitlines()
+    assert lines[0].endswith("65762078756e694c 2e36206e6f697372   Linux version 6.")
+    assert answer(session, "rd -8 linux_banner 5").split()[1:6] == ["4c", "69", "6e", "75", "78"]
+    assert answer(session, "sym init_task") == "ffffffff9ca1aa40 (D) init_task\n"
+    assert answer(session, "sym ffffffff9b16475a") == "ffffffff9b16475a (T) __crash_kexec+282\n"
+    assert answer(session, "sym -m virtio_blk").count("[virtio_blk]") > 50
+    assert [line.split()[2] for line in answer(session, "sym -n -p schedule").splitlines()][1] == "schedule"
+    with pytest.raises(MemoryFault, match="0x10"):
+        answer(session, "rd 10")
+
+
+MISTAKES = ("bt nobody", "bt -c 77", "bt -c x", "nothing", "foreach", "foreach nobody bt", "ps -z", "ps '")
 
 
 @pytest.mark.parametrize("line", MISTAKES)

@@ -54,7 +54,7 @@ def find_member(btf: Btf, struct_id: int, name: str) -> Place | None:
     """
     for found, base in _iter_members(btf, struct_id):
         if found.name == name:
-            return _place(btf, found, base)
+            return place_of(btf, found, base)
     return None
 
 
@@ -74,7 +74,8 @@ def _iter_members(btf: Btf, struct_id: int) -> Iterator[tuple[bt.Member, int]]:
                     pending.append((one.type, base + one.bit_offset))
 
 
-def _place(btf: Btf, member: bt.Member, base: int) -> Place:
+def place_of(btf: Btf, member: bt.Member, base: int = 0) -> Place:
+    """Where a member is, from base bits on.  Raises FormatError."""
     if not member.bitfield_size:
         # older compilers have an integer of fewer bits instead of a flag in the struct
         number = btf.type(btf.resolve(member.type))

@@ -33,11 +33,23 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, next_step=f"help {self.prog}")
 
 
-def parse_line(name: str, command: CrashCommand, words: Sequence[str]) -> Any:
-    """The arguments of a command.  Raises UsageError."""
+def parse_line(name: str, command: CrashCommand, line: str) -> Any:
+    """The arguments of a command; line: what stands behind its name.  Raises UsageError."""
+    return _parse(name, command, line)
+
+
+def parse_words(name: str, command: CrashCommand, words: Sequence[str]) -> Any:
+    """The same of words.  Raises UsageError."""
+    return _parse(name, command, words)
+
+
+def _parse(name: str, command: CrashCommand, given: str | Sequence[str]) -> Any:
     parser = _Parser(prog=name, add_help=False, allow_abbrev=False)
     command.arguments(parser)
-    return parser.parse_args(list(words))
+    only = parser._actions
+    if [action.nargs for action in only] == [argparse.REMAINDER]:  # all words as they are: options, quotes and all
+        return argparse.Namespace(**{only[0].dest: given.split() if isinstance(given, str) else list(given)})
+    return parser.parse_intermixed_args(split_line(given) if isinstance(given, str) else list(given))
 
 
 def split_line(line: str) -> list[str]:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 
 from linscope.crash import COMMANDS
-from linscope.crash.command import parse_line
+from linscope.crash.command import parse_words
 from linscope.crash.session import Session
 from linscope.errors import UsageError
 from linscope.kernel.task import is_kthread, iter_tasks, task_state
@@ -40,7 +40,7 @@ Runs bt, vm, task, files, net, set, ps, sig or vtop for each of the tasks; for a
         if at is None:
             raise UsageError("no command to run for each task", next_step="help foreach")
         command = COMMANDS[words[at]]
-        parsed = parse_line(words[at], command, words[at + 1 :])
+        parsed = parse_words(words[at], command, words[at + 1 :])
         before = session.task
         try:
             for task in _chosen(session, words[:at]):

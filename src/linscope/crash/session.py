@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from linscope.crash import COMMANDS
-from linscope.crash.command import parse_line, split_line
+from linscope.crash.command import parse_line
 from linscope.errors import LinscopeError, UnknownNameError, UsageError
 from linscope.kernel.stacks import Stacks
 from linscope.kernel.task import find_task, iter_idle, iter_tasks
@@ -13,7 +13,7 @@ from linscope.picture.rows import Rows
 from linscope.target.kernel import Kernel
 from linscope.target.objects import Object
 
-_ALIASES = {"dmesg": "log"}
+_ALIASES = {"dmesg": "log", "union": "struct", "*": "struct"}
 
 
 class Session:
@@ -110,14 +110,17 @@ class Session:
 
     def run(self, line: str) -> Iterator[Rows]:
         """The answers to one line.  Raises LinscopeError."""
-        words = split_line(line)
-        if not words:
+        name, _, rest = line.strip().partition(" ")
+        if not name or name.startswith("#"):
             return
-        name = _ALIASES.get(words[0], words[0])
-        if name not in COMMANDS and self.kernel.types.find(f"struct {name.partition('.')[0]}") and "struct" in COMMANDS:
-            name, words = "struct", ["struct", *words]
+        name = _ALIASES.get(name, name)
+        if name not in COMMANDS and self._is_struct(name.partition(".")[0]):
+            name, rest = "struct", f"{name} {rest}"
         command = COMMANDS[name]
-        yield from command.run(self, parse_line(name, command, words[1:]))
+        yield from command.run(self, parse_line(name, command, rest))
+
+    def _is_struct(self, name: str) -> bool:
+        return name.isidentifier() and any(self.kernel.types.find(f"{tag} {name}") for tag in ("struct", "union"))
 
 
 def parse_hex(text: str) -> int | None:

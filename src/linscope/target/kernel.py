@@ -28,6 +28,7 @@ else:
     from linscope.binfmt.records import NamedTuple
 
 _MOST_TYPES = 1 << 28  # bytes of BTF
+_FIRST_KERNEL = 1 << 63
 _FAR = 1 << 24  # bytes behind the last symbol in front of it that an address can have a name
 
 
@@ -165,6 +166,8 @@ class Kernel(Space):
         if place is None:
             return None
         start = self.symbols.address(place)
+        if start < _FIRST_KERNEL:  # what per-CPU symbols have is no address
+            return None
         if address - start > _FAR or (place == len(self.symbols) - 1 and address != start):
             return None
         return Place(self.symbols.name(place), address - start, "", start)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from linscope.binfmt.btf_layout import Place
     from linscope.contracts import Memory
     from linscope.target.types import Type, Types
 
@@ -171,21 +172,24 @@ class Object:
         owner = self
         if self.type_.kind() == bt.KIND_PTR:
             owner = self.deref_()
-        kind = owner.type_
-        place = self.space_.types.place(kind, name)
+        return owner.part_(self.space_.types.place(owner.type_, name))
+
+    def part_(self, place: Place) -> Object:
+        """What lies at a place in this struct or union, an anonymous member for instance.  Raises MemoryFault."""
+        kind = self.type_
         found = type(kind)(kind.btf, place.type)
         if place.bitfield_size:
             first = place.bit_offset % 8
             start, size = place.bit_offset // 8, (first + place.bitfield_size + 7) // 8
             bits = (first, place.bitfield_size)
-            data = owner._part(start, size)
+            data = self._part(start, size)
             if data is None:
-                assert owner.address_ is not None
-                data = self.space_.memory.read(owner.address_ + start, size)
+                assert self.address_ is not None
+                data = self.space_.memory.read(self.address_ + start, size)
             return Object(self.space_, found, None, data, bits)
         start = place.bit_offset // 8
-        address = None if owner.address_ is None else owner.address_ + start
-        return Object(self.space_, found, address, owner._part(start, found.size))
+        address = None if self.address_ is None else self.address_ + start
+        return Object(self.space_, found, address, self._part(start, found.size))
 
     def _part(self, start: int, size: int) -> bytes | None:
         """Some of our bytes; None: to be read for itself, because all of it cannot be or is too much."""

@@ -6,7 +6,7 @@ Source: Documentation/bpf/btf.rst.
 from __future__ import annotations
 
 from linscope.binfmt import btf_types as bt
-from linscope.binfmt.btf_layout import Place, find_member, member_names, size_of, type_name
+from linscope.binfmt.btf_layout import Place, find_member, member_names, place_of, size_of, type_name
 from linscope.errors import FormatError, UnknownNameError, UsageError
 
 TYPE_CHECKING = False
@@ -138,6 +138,12 @@ class Types:
     def member_names(self, kind: Type) -> list[str]:
         """Names of the members of a struct or union, of anonymous ones, too; none of others."""
         return [] if kind.stars else member_names(kind.btf, kind.id)
+
+    def places(self, owner: Type) -> list[tuple[str, Place]]:
+        """(name, place) of the members of a struct or union in their order, "" for anonymous ones; none of others."""
+        content = owner.content()
+        members = content.members if isinstance(content, bt.Struct) else ()
+        return [(one.name, place_of(owner.btf, one)) for one in members]
 
     def place(self, owner: Type, name: str) -> Place:
         """Where a member of a struct or union is, by its name (of anonymous ones, too), or a path with dots.
