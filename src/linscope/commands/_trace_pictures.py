@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from linscope.commands.trace import Arguments
     from linscope.pictures import BucketPicture, FlamePicture
     from linscope.session.script.map_values import ScriptMap
+    from linscope.session.script.replay.runner import Replay
     from linscope.session.script.runner import Runner
     from linscope.session.script.sampling import Samples
 
@@ -55,8 +56,6 @@ class Pictures:
         """Raises UsageError, when the words of the command line make no picture."""
         from linscope.units import parse_duration
 
-        if arguments.replay:
-            raise UsageError("--flame and --heat draw what runs live", next_step="leave --replay out")
         for path in (arguments.flame, arguments.heat):
             _check(path)
         self.flame, self.heat = arguments.flame, arguments.heat
@@ -67,9 +66,12 @@ class Pictures:
             raise UsageError("the interval is too short", next_step="--heat-interval 10ms or more")
         self.name = "a script" if arguments.program is not None else Path(arguments.words[0]).name
         self.quiet = arguments.quiet
+        self.replayed = bool(arguments.replay)
         self.started = time.monotonic()
+        here = os.uname()
+        self.machine = here.nodename, here.release, here.machine
 
-    def prepare(self, runner: Runner) -> None:
+    def prepare(self, runner: Runner | Replay) -> None:
         """Raises UsageError: the script has no map that could be drawn."""
         if self.flame:
             drawn = [one.name for one in runner.script_maps.values() if has_stacks(one.declared)]
@@ -88,9 +90,13 @@ class Pictures:
                 )
         self.started = time.monotonic()
 
-    def finish(self, runner: Runner) -> None:
+    def finish(self, runner: Runner | Replay) -> None:
         """Draw.  Raises OutputError."""
         seconds = time.monotonic() - self.started
+        if self.replayed:
+            again = cast("Replay", runner)
+            seconds, contents = again.seconds, again.contents
+            self.machine = contents.origin.host, contents.release, contents.origin.machine
         if self.flame:
             maps = [one for one in runner.script_maps.values() if has_stacks(one.declared)]
             self._save(self.flame, [(one.name, self._flame(one, runner, seconds)) for one in maps])
@@ -115,10 +121,9 @@ class Pictures:
                 error(f"linscope: {name} is drawn in {place}")
 
     def _subtitle(self, seconds: float) -> str:
-        host = os.uname()
-        return f"{host.nodename} · {host.release} · {host.machine} · {seconds:.1f} s"
+        return " · ".join([part for part in self.machine if part] + [f"{seconds:.1f} s"])
 
-    def _flame(self, script_map: ScriptMap, runner: Runner, seconds: float) -> FlamePicture | None:
+    def _flame(self, script_map: ScriptMap, runner: Runner | Replay, seconds: float) -> FlamePicture | None:
         from linscope.pictures import FlamePicture
         from linscope.views.stacks import stacks_graph
 

@@ -11,11 +11,29 @@ from linscope.session.script.columns import MapColumns, Statement, text_batch
 from linscope.session.script.output import Output, TextForm
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Protocol
 
     from linscope.errors import Diagnostic
+    from linscope.lang import ir
+    from linscope.session.script.events import Handler
     from linscope.session.script.map_values import ScriptMap
-    from linscope.session.script.runner import Runner
+    from linscope.session.script.resolver import Resolver
+
+    class Connected(Protocol):
+        """Somebody who runs a script."""
+
+        @property
+        def unit(self) -> ir.Unit: ...
+
+        @property
+        def resolver(self) -> Resolver: ...
+
+        @property
+        def script_maps(self) -> Mapping[ir.Map, ScriptMap]: ...
+
+        def handle(self, number: int, handler: Handler) -> None: ...
+
 
 _STATEMENTS = ("printf", "print")
 
@@ -80,12 +98,13 @@ class Collected(TextForm):
         super().__init__(output)
         self.pending = 0  # rows
         self.tables: dict[str, MapColumns] = {}  # by names of maps
+        self.clock: Callable[[], int] = time.time_ns  # of the batches
         self._batches: list[Batch] = []
         self._records: dict[str, tuple[Statement, list[bytes]]] = {}
         self._texts: dict[str, list[bytes]] = {}
 
-    def connect(self, runner: Runner) -> None:
-        """Take the records of the statements of a runner, which is loaded."""
+    def connect(self, runner: Connected) -> None:
+        """Take the records of the statements of a runner, which is loaded, or of a replay."""
         unit, resolver = runner.unit, runner.resolver
         for script_map in runner.script_maps.values():
             self.tables[script_map.name] = MapColumns(unit, script_map, resolver)
@@ -110,12 +129,19 @@ class Collected(TextForm):
         found, self._batches = self._batches, []
         for name, (statement, records) in self._records.items():
             if records:
-                found.append(Batch.of_records(name, statement, records.copy()))
+                found.append(self._dated(Batch.of_records(name, statement, records.copy())))
                 records.clear()
         for kind, texts in self._texts.items():
-            found.append(Batch.of_table(kind, kind, text_batch(texts)))
+            found.append(self._dated(Batch.of_table(kind, kind, text_batch(texts))))
         self._texts.clear()
         return found
+
+    def _dated(self, batch: Batch) -> Batch:
+        batch.time_ns = self.clock()
+        return batch
+
+    def _keep(self, kind: str, name: str, table: pa.RecordBatch) -> None:
+        self._batches.append(self._dated(Batch.of_table(kind, name, table)))
 
     def raw(self, data: bytes) -> None:
         """Text that is no result."""
@@ -132,15 +158,15 @@ class Collected(TextForm):
         """print() of a map.  div: is for what is printed."""
         columns = self.tables[script_map.name]
         entries = script_map.entries()
-        self._batches.append(Batch.of_table("map", script_map.name, columns.table(entries[-top:] if top else entries)))
+        self._keep("map", script_map.name, columns.table(entries[-top:] if top else entries))
 
     def lost(self, count: int) -> None:
         """Events for which there was no room."""
         table = pa.RecordBatch.from_pydict({"count": pa.array([count], pa.uint64())})
-        self._batches.append(Batch.of_table("lost_events", "lost_events", table))
+        self._keep("lost_events", "lost_events", table)
 
     def problem(self, kind: str, places: Sequence[Diagnostic], where: str) -> None:
         """errorf, warnf, runtime_error, helper_error."""
         line = pa.array([places[0].line], pa.int32())
         table = pa.RecordBatch.from_pydict({"text": pa.array([places[0].what], pa.string()), "line": line})
-        self._batches.append(Batch.of_table(kind, kind, table))
+        self._keep(kind, kind, table)

@@ -17,6 +17,8 @@ _CLOCK_IDS = {"monotonic": 1, "boot": 7, "tai": 11, "sw_tai": 11}
 class Clocks:
     """How far wall time is ahead of each clock: looked at once, so that differences of times stay exact."""
 
+    is_known = True  # what wall time is
+
     def __init__(self) -> None:
         self._ahead: dict[str, int] = {}
 

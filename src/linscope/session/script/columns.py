@@ -58,6 +58,8 @@ def kind_of(type: t.Type, resolver: Resolver) -> Kind:
         fields = [field for field in type.fields if field.name or isinstance(field.type, t.Struct)]
         return _struct(unique([field.name or "" for field in fields]), [field.type for field in fields], resolver)
     if isinstance(type, t.Timestamp):
+        if not resolver.clocks.is_known:
+            return Kind(TIME, lambda value: None)
         ahead = resolver.clocks.ahead_ns(type.clock)
         return Kind(TIME, lambda value: (value + ahead) // 1000)
     codec = make_codec(type, resolver)
@@ -88,7 +90,10 @@ def _struct(names: list[str], types: list[t.Type], resolver: Resolver) -> Kind:
     fields = [pa.field(name, kind.arrow) for name, kind in zip(names, kinds, strict=True)]
 
     def convert(value: Any) -> dict[str, Any]:
-        return {name: kind.convert(part) for name, kind, part in zip(names, kinds, value, strict=True)}
+        return {
+            name: None if part is None else kind.convert(part)
+            for name, kind, part in zip(names, kinds, value, strict=True)
+        }  # fmt: skip
 
     return Kind(pa.struct(fields), convert)
 
@@ -175,11 +180,13 @@ class Statement:
         """The records of this statement's event."""
         if not self._parts:
             return pa.RecordBatch.from_struct_array(pa.array([{}] * len(records), pa.struct([])))
-        if not self._is_tuple and all(isinstance(type, t.Int | t.Pointer) for type in self.types):
+        plain = not self._is_tuple and all(isinstance(type, t.Int | t.Pointer) for type in self.types)
+        if plain and not any(isinstance(record, Gapped) for record in records):
             return self._numbers(records)
         rows = [self._values(record) for record in records]
         columns = [
-            pa.array([kind.convert(row[place]) for row in rows], kind.arrow) for place, kind in enumerate(self._kinds)
+            pa.array([None if row[place] is None else kind.convert(row[place]) for row in rows], kind.arrow)
+            for place, kind in enumerate(self._kinds)
         ]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
@@ -205,7 +212,29 @@ class Statement:
                 at += size
             else:
                 found.append(read(record, offset))
-        return found[0] if self._is_tuple else found
+        return _without(found[0] if self._is_tuple else found, record, whole=not self._is_tuple)
+
+
+class Gapped(bytes):
+    """A record some of whose values were not recorded: at ``missing``, (value, element of a tuple or None)."""
+
+    missing: Sequence[tuple[int, int | None]] = ()
+
+
+def _without(values: Sequence[Any], record: bytes, *, whole: bool) -> Sequence[Any]:
+    """Values, None where they were not recorded.  whole: they are the record's, else the elements of its only one."""
+    if not isinstance(record, Gapped):
+        return values
+    made = list(values)
+    for value, element in record.missing:
+        if element is None:
+            made = [None if place == value or not whole else one for place, one in enumerate(made)]
+        elif whole:
+            parts = made[value] if made[value] is not None else ()
+            made[value] = tuple(None if place == element else part for place, part in enumerate(parts))
+        else:
+            made[element] = None
+    return made
 
 
 _SIGNED = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
@@ -233,7 +262,7 @@ class MapColumns:
     def __init__(self, unit: ir.Unit, script_map: ScriptMap, resolver: Resolver) -> None:
         self.map = script_map
         self._resolver = resolver
-        key = script_map.declared.key
+        key = script_map.key_type
         self._key_kinds: list[Kind] = []
         self._key_types: list[t.Type] = []
         names: list[str] = []
@@ -267,23 +296,33 @@ class MapColumns:
     def table(self, entries: list[Entry] | None = None) -> pa.RecordBatch:
         """All of it, in the order in which it is printed.  entries: these only."""
         rows = []
-        tuple_key = isinstance(self.map.declared.key, t.Tuple)
+        tuple_key = isinstance(self.map.key_type, t.Tuple)
         for key, value in self.map.entries() if entries is None else entries:
             head: list[Any] = []
             if self._key_kinds:
                 read = self.map.key_codec.read(key, 0)
                 parts = read if tuple_key else (read,)
-                head = [kind.convert(part) for kind, part in zip(self._key_kinds, parts, strict=True)]
+                missing = self.map.missing(key)
+                if missing and not tuple_key:
+                    missing = 1
+                head = [
+                    None if missing >> place & 1 else kind.convert(part)
+                    for place, (kind, part) in enumerate(zip(self._key_kinds, parts, strict=True))
+                ]
             rows += [[*head, *tail] for tail in self._values(value)]
         columns = [pa.array([row[place] for row in rows], field.type) for place, field in enumerate(self.schema)]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
     def _values(self, value: Any) -> list[list[Any]]:
         kind = self.map.value
+        if value is None:  # not recorded
+            return [[None]]
         if isinstance(kind, t.Histogram | t.LinearHistogram):
             return [list(bar) for bar in histogram_bars(kind, value)]
         if isinstance(kind, t.TimeSeries):
             ahead = self._resolver.clocks.ahead_ns("monotonic")
+            if not self._resolver.clocks.is_known:
+                return [[None, point] for _, point in sorted(value.items())]
             return [[(epoch * kind.interval_ns + ahead) // 1000, point] for epoch, point in sorted(value.items())]
         if isinstance(kind, t.Average) and kind.word == "stats":
             return [[value[0], toward_zero(value[1], value[0]), value[1]]]

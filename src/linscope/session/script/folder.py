@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from linscope.errors import OutputError
@@ -16,45 +17,53 @@ from linscope.session.script.columns import TIME
 from linscope.session.script.output import Output
 
 if TYPE_CHECKING:
-    from linscope.session.script.runner import Runner
+    from collections.abc import Callable
+
+    from linscope.session.script.batches import Connected
 
 _ROWS = 1 << 16  # of a group in a file
-_PATIENCE_S = 1.0  # after which what was collected is made a batch: readers see how late it was read
+_PATIENCE_NS = 1_000_000_000  # after which what was collected is made a batch: readers see how late it was read
 _READ = pa.field("read_time", TIME)
 
 
 class FolderOutput(Output):
     """Writes what a ``Collected`` form has; its files are complete when it is closed."""
 
-    def __init__(self, path: str) -> None:
-        """Raises OutputError: there can be no such folder."""
+    def __init__(self, path: str, clock: Callable[[], int] = time.time_ns) -> None:
+        """clock: what time batches have, in ns since 1970.  Raises OutputError: there can be no such folder."""
         super().__init__(-1)
+        self.clock = clock
+        self.is_dated = True  # False: the clock is not one of days, and tells no read_time
+        self.missing = ""  # what a text reads as that is not known, of a replay: it becomes null
         self.path = path
         self.form = Collected(self)
+        self.form.clock = clock
         self._waiting: dict[str, list[pa.RecordBatch]] = {}
         self._writers: dict[str, pq.ParquetWriter] = {}
-        self._due = 0.0
+        self._due = 0
         try:
             Path(path).mkdir(parents=True, exist_ok=True)
         except OSError as failed:
             raise OutputError("cannot make the folder", where=path, why=failed.strerror or "") from None
 
-    def connect(self, runner: Runner) -> None:
-        """Take what a runner tells, which is loaded."""
+    def connect(self, runner: Connected) -> None:
+        """Take what a runner tells, which is loaded, or a replay."""
         self.form.connect(runner)
 
     def flush(self, *, end: bool = False) -> None:
         """Make files of what came, when it is time to."""
-        now = time.monotonic()
+        now = self.clock()
         if now < self._due and not end:
             return
-        self._due = now + _PATIENCE_S
+        self._due = now + _PATIENCE_NS
         for batch in self.form.take():
             self._add(batch)
 
     def _add(self, batch: Batch) -> None:
         table = batch.to_arrow()
-        when = pa.array([batch.time_ns // 1000] * len(table), _READ.type)
+        if self.missing:
+            table = _without(table, self.missing)
+        when = pa.array([batch.time_ns // 1000 if self.is_dated else None] * len(table), _READ.type)
         made = pa.RecordBatch.from_arrays([when, *table.columns], schema=pa.schema([_READ, *table.schema]))
         waiting = self._waiting.setdefault(batch.name, [])
         waiting.append(made)
@@ -81,6 +90,15 @@ class FolderOutput(Output):
         for writer in self._writers.values():
             writer.close()
         self._writers.clear()
+
+
+def _without(table: pa.RecordBatch, text: str) -> pa.RecordBatch:
+    """A table with null in place of a text."""
+    columns = [
+        pc.if_else(pc.equal(column, text), None, column) if pa.types.is_string(column.type) else column
+        for column in table.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=table.schema)
 
 
 def file_name(name: str) -> str:

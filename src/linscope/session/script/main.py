@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from linscope.lang.bpftrace.options import Options
     from linscope.lang.built import Built
     from linscope.session.script.child import Child
+    from linscope.session.script.replay.runner import Replay
     from linscope.session.script.runner import Runner
 
     Words = list[str]  # the name list is taken below
@@ -52,10 +53,10 @@ if TYPE_CHECKING:
     class Watcher(Protocol):
         """Somebody who wants more of a session than its output."""
 
-        def prepare(self, runner: Runner) -> None:
+        def prepare(self, runner: Runner | Replay) -> None:
             """All is loaded, nothing runs.  Raises UsageError: the script has not what is wanted."""
 
-        def finish(self, runner: Runner) -> None:
+        def finish(self, runner: Runner | Replay) -> None:
             """All is over, the maps are still there."""
 
 
@@ -122,8 +123,8 @@ def _main(arguments: Arguments) -> int:
 def _check(arguments: Arguments) -> None:
     if arguments.form not in _FORMS:
         raise Refused(f'Invalid output format "{arguments.form}"\nValid formats: text, json, parquet')
-    if arguments.form == "parquet" and (not arguments.output or arguments.replay):
-        raise Refused("USAGE: -f parquet writes files of a live session to the folder of -o DIR")
+    if arguments.form == "parquet" and not arguments.output:
+        raise Refused("USAGE: -f parquet writes files to the folder of -o DIR")
     if arguments.buffering not in _MODES:
         raise Refused("USAGE: -B must be either 'line', 'full', or 'none'.")
     other = arguments.words or arguments.list or arguments.info or arguments.record_for

@@ -76,6 +76,15 @@ class ScriptMap:
         return self.declared.key is None
 
     @property
+    def key_type(self) -> t.Type | None:
+        """Of its keys; None: it has none."""
+        return self.declared.key
+
+    def missing(self, key: bytes) -> int:
+        """Of a key, bits for the elements of a tuple that were not recorded; of others not 0 when they were not."""
+        return 0
+
+    @property
     def key_codec(self) -> Codec:
         """Of its keys."""
         if self._key is None:

@@ -81,6 +81,16 @@ class Sampler:
         self.started_wall_ns = time.time_ns()
         self.column = 0
 
+    def start_at(self, now_ns: int, wall_ns: int) -> None:
+        """The first interval begins at a time of a recording; its end is told by ``end_interval``."""
+        self.started_ns, self.started_wall_ns = now_ns, wall_ns
+        self.column = 0
+
+    def end_interval(self, now_ns: int) -> None:
+        """Take a sample at a time of a recording; what comes now belongs to the next interval."""
+        self.take()
+        self.column = (now_ns - self.started_ns) // self.interval_ns
+
     def look(self) -> float:
         """Take a sample when it is time to; returns when the next one is due (as time.monotonic)."""
         passed = (time.monotonic_ns() - self.started_ns) // self.interval_ns

@@ -6,7 +6,7 @@ import struct
 
 from linscope.errors import UsageError
 from linscope.lang import types as t
-from linscope.session.script.values import make_codec
+from linscope.session.script.values import NOT_RECORDED, make_codec
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
@@ -48,6 +48,15 @@ def _types(type: t.Type | None) -> Iterator[t.Type]:
         yield type
 
 
+def _elements(type: t.Type, value: Any, missing: int) -> Iterator[tuple[t.Type, Any, bool]]:
+    """Parts of a key; missing: see ScriptMap.missing."""
+    if not missing or not isinstance(type, t.Tuple):
+        yield from ((inner, part, bool(missing)) for inner, part in _parts(type, value))
+        return
+    for number, (element, part) in enumerate(zip(type.elements, value, strict=True)):
+        yield from ((inner, one, bool(missing >> number & 1)) for inner, one in _parts(element, part))
+
+
 def _parts(type: t.Type, value: Any) -> Iterator[tuple[t.Type, Any]]:
     if isinstance(type, t.Tuple):
         for element, part in zip(type.elements, value, strict=True):
@@ -58,9 +67,10 @@ def _parts(type: t.Type, value: Any) -> Iterator[tuple[t.Type, Any]]:
 
 def has_stacks(declared: ir.Map) -> bool:
     """Whether a map's keys have a stack, and its values are numbers or add up to one."""
-    if isinstance(declared.value, t.TimeSeries) or not isinstance(declared.value, t.Int | t.Aggregation):
+    key, value = (type.inner if isinstance(type, t.Recorded) else type for type in (declared.key, declared.value))
+    if isinstance(value, t.TimeSeries) or not isinstance(value, t.Int | t.Aggregation):
         return False
-    return any(isinstance(type, t.Stack) for type in _types(declared.key))
+    return any(isinstance(type, t.Stack) for type in _types(key))
 
 
 def stack_rows(script_map: ScriptMap, resolver: Resolver) -> list[StackRow]:
@@ -68,15 +78,19 @@ def stack_rows(script_map: ScriptMap, resolver: Resolver) -> list[StackRow]:
 
     Raises UsageError for a map that ``has_stacks`` does not know, or whose values are below zero.
     """
-    declared = script_map.declared
-    if not has_stacks(declared) or declared.key is None:
+    declared, key_type = script_map.declared, script_map.key_type
+    if not has_stacks(declared) or key_type is None:
         raise UsageError(f"{declared.name} has no stacks to draw", next_step=f"{declared.name}[kstack] = count()")
     rows = []
     for key, value in script_map.entries():
+        if value is None:  # not recorded
+            continue
         labels: list[StackFrame] = []
         stacks: dict[str, list[StackFrame]] = {t.USER: [], t.KERNEL: []}
-        for type, part in _parts(declared.key, script_map.key_codec.read(key, 0)):
-            if isinstance(type, t.Stack):
+        for type, part, missing in _elements(key_type, script_map.key_codec.read(key, 0), script_map.missing(key)):
+            if missing:
+                labels.append(StackFrame(NOT_RECORDED, "", "label"))
+            elif isinstance(type, t.Stack):
                 stacks[type.kind] += stack_frames(resolver, type, part)
             else:
                 labels.append(StackFrame(make_codec(type, resolver).text(part), "", "label"))

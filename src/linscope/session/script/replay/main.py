@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from linscope.errors import UsageError
 from linscope.session.script.output import Output, error
+from linscope.session.script.values import NOT_RECORDED
 
 if TYPE_CHECKING:
     from linscope.lang.bpftrace.options import Options
@@ -89,9 +90,29 @@ def replay(arguments: Arguments, script: tuple[str, str], options: Options, fd: 
             for probe in program.probes:
                 print(probe.name)
         return 0
-    output = Output(fd, arguments.buffering)
+    output, folder = Output(fd, arguments.buffering), None
+    if arguments.form == "parquet":
+        from linscope.session.script.folder import FolderOutput
+
+        output = folder = FolderOutput(arguments.output, lambda: run.now_ns + (contents.ahead_ns or 0))
+        folder.is_dated, folder.missing = contents.ahead_ns is not None, NOT_RECORDED
     run = Replay(
         plan, contents, output, json=arguments.form == "json", unsafe=arguments.unsafe, quiet=arguments.quiet,
         warnings=not arguments.no_warnings, helper_errors=arguments.helper_errors,
+        form=folder.form if folder is not None else None,
     )  # fmt: skip
-    return 0 if arguments.dry_run else run.run()
+    try:
+        if folder is not None:
+            folder.connect(run)
+        if arguments.dry_run:
+            return 0
+        watcher = arguments.watcher
+        if watcher is None:
+            return run.run()
+        watcher.prepare(run)
+        code = run.run()
+        watcher.finish(run)
+        return code
+    finally:
+        if folder is not None:
+            folder.close()

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from linscope.session.script.resolver import Resolver
     from linscope.session.script.values import Codec
 
-_MISSING = object()
-
-
 def without(type: t.Type, elements: int) -> t.Type:
     """A type whose value was not recorded; of a tuple the elements whose bits are set."""
     if isinstance(type, t.Tuple):
@@ -32,12 +29,21 @@ class RecordedMap(ScriptMap):
     """A ScriptMap that knows of types.Recorded."""
 
     def __init__(self, declared: ir.Map, storage: Storage, resolver: Resolver) -> None:
-        """storage: stays the caller's."""
+        """storage: stays the caller's.  Values of ``entries`` are None where they were not recorded."""
         super().__init__(declared, storage, resolver)
         self._marked_key = declared.key if isinstance(declared.key, t.Recorded) else None
         self._marked_value = declared.value if isinstance(declared.value, t.Recorded) else None
         if self._marked_value is not None:
             self.value = self._marked_value.inner
+
+    @property
+    def key_type(self) -> t.Type | None:
+        """Of its keys, as the script has it."""
+        return self._marked_key.inner if self._marked_key is not None else self.declared.key
+
+    def missing(self, key: bytes) -> int:
+        """Bits for what was not recorded of a key."""
+        return 0 if self._marked_key is None else self._mask(key)
 
     @property
     def key_codec(self) -> Codec:
@@ -73,18 +79,18 @@ class RecordedMap(ScriptMap):
         if self._marked_value is None:
             return read
         at = self._marked_value.mask_offset
-        return lambda data: _MISSING if any(data[at : at + 8]) else read(data)
+        return lambda data: None if any(data[at : at + 8]) else read(data)
 
     def _order(self) -> Callable[[Any], Any]:
         order = super()._order()
-        return order if self._marked_value is None else lambda value: 0 if value is _MISSING else order(value)
+        return order if self._marked_value is None else lambda value: 0 if value is None else order(value)
 
     def _writer(self, entries: list[Entry], div: int, *, json: bool) -> Callable[[Any], str]:
         write = super()._writer(entries, div, json=json)
         if self._marked_value is None:
             return write
         missing = f'"{NOT_RECORDED}"' if json else NOT_RECORDED
-        return lambda value: missing if value is _MISSING else write(value)
+        return lambda value: missing if value is None else write(value)
 
 
 def event_without(event: ir.Event, places: Sequence[tuple[int, int | None]], mask: int) -> ir.Event:

@@ -34,6 +34,7 @@ class RecordedClocks(Clocks):
         """ahead_ns: of wall time to the recording's clock; None: not recorded."""
         super().__init__()
         self.recorded = ahead_ns
+        self.is_known = ahead_ns is not None
 
     def ahead_ns(self, clock: str) -> int:
         """Nanoseconds to add to a time of the recording; 0 when nobody knows."""

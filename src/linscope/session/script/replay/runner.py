@@ -27,18 +27,20 @@ from linscope.session.script.replay.recorded_maps import RecordedMap, event_with
 from linscope.session.script.replay.recorded_names import wall_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from linscope.bpf.vm.maps import VmMap
     from linscope.lang import ir
     from linscope.session.script.events import Handler
     from linscope.session.script.replay.contents import Contents, Window
     from linscope.session.script.replay.plan import Plan
+    from linscope.session.script.sampling import Sampler
 
 _COMM = b"bpftrace"  # what scripts know the tracer by
 _ROWS = 1 << 13  # records of a batch: their rows stay in the cache
 _RING_BYTES, _FULL_BYTES = 1 << 26, 1 << 22  # of the buffer of events, and of those that are waited for
 _MANY = 16  # events from which on it is looked whether all are alike
+_LOOK = 0  # in place of a program's number, of ticks at which histograms are looked at
 _NOTHING = b"\0" * 256  # the record of what has none: samples, interval, begin and end
 _REGISTERS_IP, _REGISTERS_CS = 128, 136  # of struct pt_regs, x86-64, with which a sample's context begins
 _KERNEL_MODE, _KERNEL_CS, _USER_CS = 1, 0x10, 0x33
@@ -76,13 +78,13 @@ class Replay:
 
     def __init__(
         self, plan: Plan, contents: Contents, output: Output, *, json: bool = False, unsafe: bool = False,
-        quiet: bool = False, warnings: bool = True, helper_errors: bool = False,
+        quiet: bool = False, warnings: bool = True, helper_errors: bool = False, form: TextForm | None = None,
     ) -> None:  # fmt: skip
         """output: stays the caller's; the others as of a live session."""
         self.plan = plan
         self.contents = contents
         self.output = output
-        self.form = JsonForm(output) if json else TextForm(output)
+        self.form = form or (JsonForm(output) if json else TextForm(output))
         self.quiet = quiet
         self.warnings = warnings
         options = CodeOptions(
@@ -119,14 +121,29 @@ class Replay:
         self.lost = self._map(built.place(LOST), maps)
         self.events = 0  # that ran a program
         self.faults = 0  # of them, that could not be run to their end
-        self.now_ns = contents.start_ns or 0
+        self.now_ns = self.started_ns = contents.start_ns or 0
         self.end_ns = int(contents.session.get("end_ns", 0))
         self._facts: dict[str, NDArray[Any]] = {}  # of a window's runs: what programs read live
         self._is_tracepoint = np.array([*contents.is_tracepoint, False])
         self._pid = int(contents.session.get("tracer", os.getpid()))
         self._rows: NDArray[Any] = np.zeros(_ROWS, np.dtype(ROW_FIELDS))
         self._ticks: list[list[int]] = []  # [time of the next, period, number] of each interval
-        self._first = np.array([], np.uint8)
+        self.sampler: Sampler | None = None  # looks at histograms, on the recording's clock
+        self.hidden: set[str] = set()  # maps that are not printed at the end
+
+    @property
+    def unit(self) -> ir.Unit:
+        """What runs."""
+        return self.plan.unit
+
+    def handle(self, number: int, handler: Handler) -> None:
+        """Let an event's records be taken by another function."""
+        self.handlers[number] = handler
+
+    @property
+    def seconds(self) -> float:
+        """How much of the recording was run."""
+        return (self.now_ns - self.started_ns) / 1e9
 
     @staticmethod
     def _map(place: int | None, maps: list[VmMap]) -> VmMap | None:
@@ -154,6 +171,8 @@ class Replay:
         if not begun:
             self._begin(self.now_ns)
         self._go_on()
+        if self.sampler is not None:
+            self.sampler.take()
         for number in plan.end:
             self._own(number, self.now_ns)
         return self._finish()
@@ -165,8 +184,11 @@ class Replay:
 
     def _begin(self, first_ns: int) -> None:
         start = self.contents.start_ns if self.contents.start_ns is not None else first_ns
-        self.now_ns = start
+        self.now_ns = self.started_ns = start
         self._ticks = [[start + period, period, number] for period, number in self.plan.intervals]
+        if self.sampler is not None:
+            self.sampler.start_at(start, start + (self.contents.ahead_ns or 0))
+            self._ticks.append([start + self.sampler.interval_ns, self.sampler.interval_ns, _LOOK])
         if not self.quiet:
             self.form.attached(self.plan.probe_count)
         for number in self.plan.begin:
@@ -177,7 +199,8 @@ class Replay:
         self.form.end()
         if self.plan.unit.settings["print_maps_on_exit"]:
             for script_map in sorted(self.script_maps.values(), key=lambda one: one.name):
-                if not ((script_map.cleared or not script_map.is_scalar) and script_map.is_empty()):
+                is_shown = script_map.name not in self.hidden
+                if is_shown and not ((script_map.cleared or not script_map.is_scalar) and script_map.is_empty()):
                     self.form.map(script_map)
         self.output.flush(end=True)
         self._tell()
@@ -242,7 +265,10 @@ class Replay:
             self._tick(tick)
 
     def _tick(self, tick: list[int]) -> None:
-        self._own(tick[2], tick[0])
+        if tick[2] != _LOOK:
+            self._own(tick[2], tick[0])
+        elif self.sampler is not None:
+            self.sampler.end_interval(tick[0])
         tick[0] += tick[1]
 
     def _own(self, number: int, time_ns: int) -> None:
@@ -383,8 +409,23 @@ class Replay:
         made = self._without.get((number, mask))
         if made is None:
             event, places = self._masks[number]
-            made = self._without[number, mask] = self.shared.handler(event_without(event, places, mask))
+            made = self._without[number, mask] = self._made_without(event, places, mask)
         return made
+
+    def _made_without(self, event: ir.Event, places: Sequence[tuple[int, int | None]], mask: int) -> Handler:
+        if self.form.name != "batches" or event.kind not in ("printf", "print"):
+            return self.shared.handler(event_without(event, places, mask))
+        from linscope.session.script.columns import Gapped
+
+        number = self.plan.unit.events.index(event)
+        missing = [place for bit, place in enumerate(places) if mask >> bit & 1]
+
+        def handle(record: bytes) -> None:
+            gapped = Gapped(record)
+            gapped.missing = missing
+            self.handlers[number](gapped)
+
+        return handle
 
     def _go_on(self) -> None:
         if self.stop is not None:
