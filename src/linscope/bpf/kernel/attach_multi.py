@@ -13,7 +13,7 @@ from linscope.abi import bpf as b
 from linscope.bpf.kernel.links import Link
 from linscope.errors import UnknownNameError
 from linscope.sys import bpf as sys_bpf
-from linscope.sys.bpf_errors import explain
+from linscope.sys.bpf_errors import ENOTSUPP, explain
 from linscope.sys.tracefs import find_tracefs
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
@@ -76,6 +76,8 @@ def attach_uprobe_multi(
         what = f"cannot attach {program.name!r} to {len(offsets)} places of {path}"
         if error.errno in (2, 3):  # ENOENT, ESRCH
             raise explain(error, what, why="there is no such file or process") from error
+        if error.errno == ENOTSUPP:
+            raise explain(error, what, why="the instruction at one of them takes no probe") from error
         raise explain(error, what, config="CONFIG_UPROBES", since="v6.13" if session else "v6.6") from error
 
 

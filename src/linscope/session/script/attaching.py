@@ -45,6 +45,57 @@ _TOGETHER = 3  # probes of one program from which on one link is made for all
 _MULTI = (b.BPF_TRACE_KPROBE_MULTI, b.BPF_TRACE_UPROBE_MULTI)
 
 
+# what is hit all the time, by the beginning of its name; cost.py says how often
+_HOT_EVENTS = (
+    "sched_switch", "sched_wak", "sched_stat_runtime", "sys_enter", "sys_exit", "kmalloc", "kfree", "kmem_cache_",
+    "mm_page_", "rss_stat", "irq_", "softirq_", "local_timer_", "hrtimer_", "timer_", "page_fault_", "lock_",
+    "contention_", "rcu_", "net_dev_", "netif_", "napi_poll", "consume_skb", "tlb_flush", "cpu_idle", "preempt_",
+    "write_msr", "read_msr",
+)  # fmt: skip
+_SCHEDULER = (
+    "__schedule", "schedule", "finish_task_switch", "try_to_wake_up", "ttwu_", "pick_next_task", "update_curr",
+)  # fmt: skip
+_MEMORY_AND_LOCKS = (
+    "_raw_spin_", "mutex_lock", "mutex_unlock", "__fget", "fget", "fput", "kmalloc", "__kmalloc", "kfree",
+    "kmem_cache_", "__slab_", "slab_", "__rcu_read_", "rcu_", "security_", "do_syscall_64", "syscall_", "x64_sys_call",
+    "vfs_read", "vfs_write", "ksys_read", "ksys_write", "copy_from_user", "_copy_to_user", "_copy_from_user",
+    "copy_to_user", "__check_object_size", "ktime_get", "__mod_",
+)  # fmt: skip
+HOT_FUNCTIONS = (
+    (_SCHEDULER, "ctxt"),
+    (("handle_mm_fault", "do_user_addr_fault", "exc_page_fault", "asm_exc_page_fault"), "pgfault"),
+    (("__alloc_pages", "__alloc_frozen_pages", "get_page_from_freelist", "free_unref_page"), "pgalloc"),
+    (("__netif_receive_skb", "netif_receive_skb", "dev_queue_xmit", "__dev_queue_xmit", "napi_poll"), "packets"),
+    (_MEMORY_AND_LOCKS, "kernel time"),
+)
+_HOT_CALLS = (
+    "malloc", "free", "calloc", "realloc", "memcpy", "memset", "memcmp", "memmove", "strlen", "strcmp", "strcpy",
+    "pthread_mutex_lock", "pthread_mutex_unlock", "clock_gettime", "_Znwm", "_ZdlPv", "_ZdlPvm", "_Znam",
+    "_PyEval_EvalFrameDefault", "PyObject_Malloc", "PyObject_Free", "_Py_Dealloc",
+)  # fmt: skip
+_HOT_PERIOD_NS = 250_000  # of profile
+MANY = 200  # functions of one probe
+
+
+def is_hot(probe: Probe) -> bool:
+    """Whether a probe may be hit so often that it costs."""
+    kind, name = probe.kind, probe.target
+    if kind in ("tracepoint", "rawtracepoint"):
+        return name.startswith(_HOT_EVENTS)
+    if kind in ("kprobe", "kretprobe", "fentry", "fexit"):
+        return any(name.startswith(begin) for begin, _ in HOT_FUNCTIONS)
+    return name in _HOT_CALLS if kind in ("uprobe", "uretprobe") else kind == "profile" and probe.count < _HOT_PERIOD_NS
+
+
+def may_cost(unit: ir.Unit) -> bool:
+    """Whether a script has such a probe, or puts one on many functions."""
+    for one in unit.programs:
+        probes = one.probes
+        if one.dispatch is not None or len(probes) > MANY or any(map(is_hot, probes)):
+            return True
+    return False
+
+
 class NoTrampoline(Exception):
     """Kernel functions take no program into their code: the script is to be compiled again, with kprobes.
 

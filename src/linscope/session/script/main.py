@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from linscope.lang.bpftrace.options import Options
     from linscope.lang.built import Built
     from linscope.session.script.child import Child
+    from linscope.session.script.cost import Meter
     from linscope.session.script.replay.runner import Replay
     from linscope.session.script.runner import Runner
 
@@ -332,6 +333,7 @@ def _run(
         warnings=not arguments.no_warnings, form=folder.form if folder is not None else None,
     )  # fmt: skip
     try:
+        meter = _meter(arguments, unit)
         runner.load(built=built)
         if folder is not None:
             folder.connect(runner)
@@ -339,6 +341,9 @@ def _run(
             return 0
         if mode:
             return runner.benchmark() if mode == "bench" else runner.test()
+        if meter is not None:
+            for line in meter.lines(built):
+                error(f"linscope: {line}")
         runner.attach_functions()
         watcher = arguments.watcher
         if watcher is None:
@@ -353,6 +358,17 @@ def _run(
         runner.close()
         if fd != 1:
             os.close(fd)
+
+
+def _meter(arguments: Arguments, unit: ir.Unit) -> Meter | None:
+    """What measures how often the script's probes are hit, when that may be often and is to be said."""
+    from linscope.session.script.attaching import may_cost
+
+    if arguments.quiet or arguments.no_warnings or not may_cost(unit):
+        return None
+    from linscope.session.script.cost import Meter
+
+    return Meter(unit)
 
 
 def ring_size(unit: ir.Unit) -> int:
