@@ -38,7 +38,8 @@ class Bitmap:
         return bool(data[place >> 3] >> (place & 7) & 1)
 
     def rank(self, bit: int) -> int:
-        """How many bits before this one are set."""
+        """How many bits before this one are set; those behind the last are not."""
+        bit = min(bit, self.bits)
         number, place = bit >> _BLOCK_SHIFT, bit & (1 << _BLOCK_SHIFT) - 1
         before = self._before
         while len(before) <= number:

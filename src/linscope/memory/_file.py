@@ -14,6 +14,8 @@ from linscope.errors import FormatError, UnsupportedError
 class DumpFile:
     """An open regular file or block device (``/proc/kcore`` too)."""
 
+    is_cut = False  # only forms with an end of their own can tell
+
     def __init__(self, path: str, *, where: str = "") -> None:
         """where: its name in messages.  Raises OSError, or UnsupportedError for what is no file."""
         self.path = path

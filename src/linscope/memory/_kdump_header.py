@@ -70,11 +70,11 @@ class KdumpHeader(NamedTuple):
 
 def read_kdump_header(file: Source) -> KdumpHeader:
     """Parse and check.  Raises FormatError with the place, UnsupportedError for machines of another kind."""
-    data = file.read(0, _HEADER.size, "kdump header")
-    signature, version, names, time_s, _, *numbers = _HEADER.unpack(data)
-    status, block_size, sub_blocks, bitmap_blocks, max_mapnr, _, _, _, _, cpus = numbers
-    if signature != SIGNATURE:
+    if file.peek(0, len(SIGNATURE)) != SIGNATURE:
         raise FormatError("not a kdump-compressed file", where=file.where, offset=0)
+    data = file.read(0, _HEADER.size, "kdump header")
+    _, version, names, time_s, _, *numbers = _HEADER.unpack(data)
+    status, block_size, sub_blocks, bitmap_blocks, max_mapnr, _, _, _, _, cpus = numbers
     utsname = Utsname(*(names[at : at + 65].partition(b"\0")[0].decode("utf-8", "replace") for at in range(0, 390, 65)))
     if version > 0xFFFF or version < 0:
         raise UnsupportedError("a dump of a big-endian machine", where=file.where, offset=8)

@@ -17,6 +17,7 @@ class Source(Protocol):
 
     where: str
     size: int
+    is_cut: bool  # True: it says itself that its end is missing
 
     def close(self) -> None: ...
 
@@ -128,7 +129,7 @@ class PieceMemory(PhysicalMemory):
         """file: closed with it; pieces: by physical address."""
         super().__init__(file.where, [file])
         self.pieces = Pieces(file, pieces)
-        self.is_incomplete = any(piece.offset == CUT for piece in self.pieces.pieces)
+        self._is_incomplete = file.is_cut or any(piece.offset == CUT for piece in self.pieces.pieces)
 
     def has(self, address: int) -> bool:
         """True if the file has the byte at a physical address."""

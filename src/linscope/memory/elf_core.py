@@ -48,8 +48,9 @@ class ElfCore(NamedTuple):
 def read_elf_core(file: Source) -> ElfCore:
     """The headers and notes.  Raises FormatError, or UnsupportedError for 32-bit and big-endian ones."""
     head = file.read(0, _HEADER.size, "ELF header")
-    if head[4:6] != b"\x02\x01":
-        raise UnsupportedError("a vmcore of a 32-bit or big-endian machine", where=file.where, offset=4)
+    for place, wanted, what in ((4, 2, "32-bit"), (5, 1, "big-endian")):  # EI_CLASS, EI_DATA
+        if head[place] != wanted:
+            raise UnsupportedError(f"a vmcore of a {what} machine", where=file.where, offset=place)
     _, kind, machine, _, _, segment_offset, section_offset, _, _, segment_size, count, _, _, _ = _HEADER.unpack(head)
     if kind != _ET_CORE:
         raise FormatError("an ELF file, but no core dump", where=file.where, offset=16)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from linscope.binfmt.notes import iter_notes
@@ -18,7 +19,7 @@ from linscope.memory._bitmap import Bitmap
 from linscope.memory._kdump_header import INCOMPLETE, KdumpHeader, read_kdump_header
 from linscope.memory._pieces import Source
 from linscope.memory._unpack import COMPRESSIONS, Unpack, find_unpacker
-from linscope.memory.physical import FRAME_SHIFT, FRAME_SIZE, PhysicalMemory, merge_ranges
+from linscope.memory.physical import FRAME_SIZE, PhysicalMemory, merge_ranges
 from linscope.memory.registers import find_vmcoreinfo_note, read_cpus
 
 _DESCRIPTOR = struct.Struct("<QIIQ")  # offset, size, flags, page_flags
@@ -38,6 +39,23 @@ class _Part(NamedTuple):
     descriptors: int  # offset
 
 
+class _Ahead:
+    """What a long read takes of a file at once: pages follow each other there."""
+
+    def __init__(self) -> None:
+        self._file: Source | None = None
+        self._offset = 0
+        self._data = b""
+
+    def read(self, file: Source, offset: int, size: int) -> bytes:
+        """Up to size bytes at an offset of a file."""
+        at = offset - self._offset
+        if file is not self._file or at < 0 or at + size > len(self._data):
+            self._file, self._offset, at = file, offset, 0
+            self._data = file.peek(offset, max(size, _AHEAD))
+        return self._data[at : at + size]
+
+
 class KdumpMemory(PhysicalMemory):
     """Physical memory of a kdump-compressed dump in one or more files."""
 
@@ -52,7 +70,7 @@ class KdumpMemory(PhysicalMemory):
         self.utsname = main.utsname
         self.machine = main.utsname.machine or self.machine
         self.block_size = main.block_size
-        self.is_incomplete = any(header.status & INCOMPLETE for header in headers)
+        self._is_incomplete = any(one.status & INCOMPLETE for one in headers) or any(file.is_cut for file in files)
         self.dump_level = main.sub.get("dump_level") if main.version >= 1 else None
         kind = [name for flag, name in COMPRESSIONS.items() if main.status & flag]
         self.format = ", ".join(["kdump-compressed", *kind, *(["split"] if main.is_split else [])])
@@ -60,6 +78,9 @@ class KdumpMemory(PhysicalMemory):
         self._had = Bitmap(file, main.bitmap_offset, main.pages)
         self._stored = Bitmap(file, main.bitmap_offset + main.bitmap_size, main.pages)
         self._parts = sorted(self._make_parts(files, headers), key=lambda part: part.first)
+        for one, other in pairwise(self._parts):
+            if other.first < one.behind:
+                raise FormatError(f"a part with pages that {one.file.where} has", where=other.file.where)
         self._firsts = [part.first for part in self._parts]
         self._groups: dict[tuple[int, int], bytes] = {}
         self._unpackers: dict[int, Unpack | None] = {}
@@ -73,7 +94,7 @@ class KdumpMemory(PhysicalMemory):
             first, behind = header.span
             if not first <= behind:
                 raise FormatError(f"a part with the pages {first} to {behind}", where=file.where)
-            before = self._stored.rank(first) if first else 0
+            before = self._stored.rank(first)
             yield _Part(file, first, min(behind, header.pages), before, header.descriptors_offset)
 
     def _read_notes(self, files: Sequence[Source], headers: Sequence[KdumpHeader]) -> None:
@@ -86,6 +107,17 @@ class KdumpMemory(PhysicalMemory):
                 size = min(sub.get("size_vmcoreinfo", 0), _MAX_NOTES)
                 text = file.peek(sub.get("offset_vmcoreinfo", 0), size).rstrip(b"\0")
                 self.vmcoreinfo = text or find_vmcoreinfo_note(notes)
+
+    @property
+    def is_incomplete(self) -> bool:
+        """True if its writer says so, or a file ends before its last page."""
+        return self._is_incomplete or any(map(self._ends_early, self._parts))
+
+    def _ends_early(self, part: _Part) -> bool:
+        """True if the last page of a part is not in its file."""
+        count = self._stored.rank(part.behind) - part.before
+        last = self._descriptor(part, count - 1) if count > 0 else (1, 0)
+        return last is None or last[0] == 0 or last[0] + last[1] > part.file.size
 
     def has(self, address: int) -> bool:
         """True if the page of a physical address is in the dump."""
@@ -105,35 +137,30 @@ class KdumpMemory(PhysicalMemory):
         shift = self._shift
         first, last = address >> shift, (address + size - 1) >> shift
         if first == last or size == 0:
-            data = self._load_page(first, b"", 0)[0]
+            data = self._load_page(first)
         else:
             parts = []
-            ahead, ahead_at = b"", 0
+            ahead = _Ahead()
             for page in range(first, last + 1):
                 try:
-                    one, ahead, ahead_at = self._load_page(page, ahead, ahead_at, _AHEAD)
+                    parts.append(self._load_page(page, ahead))
                 except MemoryFault as fault:
                     if fault.address >= address:
                         raise
                     raise self.fault(address, fault.reason, offset=fault.offset, why=fault.detail) from None
-                parts.append(one)
             data = b"".join(parts)
         offset = address - (first << shift)
         return data if offset == 0 and len(data) == size else data[offset : offset + size]
 
-    def _load_page(self, page: int, ahead: bytes, ahead_at: int, more: int = 0) -> tuple[bytes, bytes, int]:
-        """A page; with bytes of the file that are already read (ahead, from offset ahead_at), or read so many more."""
+    def _load_page(self, page: int, ahead: _Ahead | None = None) -> bytes:
+        """A page, unpacked.  ahead: what is already read of its file, or will be."""
         offset, size, flags, file = self._describe(page)
-        if ahead_at <= offset and offset + size <= ahead_at + len(ahead):
-            data = ahead[offset - ahead_at : offset - ahead_at + size]
-        else:
-            ahead, ahead_at = file.peek(offset, max(size, more)), offset
-            data = ahead[:size]
+        data = ahead.read(file, offset, size) if ahead else file.peek(offset, size)
         address = page << self._shift
         if len(data) != size:
             raise self.fault(address, MemoryFault.CUT, offset=offset)
         if flags == 0:
-            return data, ahead, ahead_at
+            return data
         try:
             unpack = self._unpackers[flags]
         except KeyError:
@@ -141,7 +168,7 @@ class KdumpMemory(PhysicalMemory):
         if unpack is None:
             raise self.fault(address, MemoryFault.DAMAGED, offset=offset, why=f"flags {flags:#x}")
         try:
-            return unpack(data, self.block_size), ahead, ahead_at
+            return unpack(data, self.block_size)
         except ValueError as error:
             raise self.fault(address, MemoryFault.DAMAGED, offset=offset, why=str(error)) from None
 
@@ -154,25 +181,33 @@ class KdumpMemory(PhysicalMemory):
         if part is None:
             raise self.fault(address, MemoryFault.HOLE, why="a part of the split dump is missing")
         rank = self._stored.rank(page) - part.before
-        key = part.first, rank // _GROUP
+        found = self._descriptor(part, rank)
+        if found is None:
+            raise self.fault(address, MemoryFault.CUT)
+        offset, size, flags = found
+        if offset == 0:
+            raise self.fault(address, MemoryFault.CUT, why="its place was never written")
+        if size > self.block_size or size == 0 or (flags == 0 and size != self.block_size):
+            place = part.descriptors + rank * _DESCRIPTOR.size
+            raise self.fault(address, MemoryFault.DAMAGED, offset=place, why=f"{size} bytes for a page")
+        if offset + size > part.file.size:
+            raise self.fault(address, MemoryFault.CUT, offset=offset)
+        return offset, size, flags, part.file
+
+    def _descriptor(self, part: _Part, index: int) -> tuple[int, int, int] | None:
+        """(offset, size, flags) of the page descriptor with a number in a part, None where the file ends before it."""
+        key = part.first, index // _GROUP
         group = self._groups.get(key)
         if group is None:
             if len(self._groups) >= _MAX_GROUPS:
                 self._groups.clear()
             size = _GROUP * _DESCRIPTOR.size
             group = self._groups[key] = part.file.peek(part.descriptors + key[1] * size, size)
-        at = rank % _GROUP * _DESCRIPTOR.size
+        at = index % _GROUP * _DESCRIPTOR.size
         if at + _DESCRIPTOR.size > len(group):
-            raise self.fault(address, MemoryFault.CUT)
+            return None
         offset, size, flags, _ = _DESCRIPTOR.unpack_from(group, at)
-        if offset == 0:
-            raise self.fault(address, MemoryFault.CUT, why="its place was never written")
-        if offset + size > part.file.size:
-            raise self.fault(address, MemoryFault.CUT, offset=offset)
-        if size > self.block_size or size == 0 or (flags == 0 and size != self.block_size):
-            place = part.descriptors + rank * _DESCRIPTOR.size
-            raise self.fault(address, MemoryFault.DAMAGED, offset=place, why=f"{size} bytes for a page")
-        return offset, size, flags, part.file
+        return offset, size, flags
 
     def read_frame(self, number: int) -> bytes:
         """The 4 KB at physical address number * 4096.  Raises MemoryFault."""
@@ -180,7 +215,7 @@ class KdumpMemory(PhysicalMemory):
         if frame is not None:
             return frame
         if self.block_size == FRAME_SIZE:
-            frame = self._load_page(number, b"", 0)[0]
+            frame = self._load_page(number)
             self._keep(number, frame)
             return frame
         return super().read_frame(number)
@@ -195,6 +230,3 @@ class KdumpMemory(PhysicalMemory):
             low, high = max(part.first, start >> shift), min(part.behind, (end + self.block_size - 1) >> shift)
             for first, behind in self._stored.iter_runs(low, high):
                 yield max(first << shift, start), min(behind << shift, end)
-
-
-assert FRAME_SIZE == 1 << FRAME_SHIFT

@@ -37,4 +37,4 @@ class LimeMemory(PieceMemory):
             pieces.append(Piece(first, last + 1, at))
             at += last + 1 - first
         super().__init__(file, pieces)
-        self.is_incomplete |= at != file.size
+        self._is_incomplete |= at != file.size

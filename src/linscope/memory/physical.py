@@ -43,7 +43,6 @@ class PhysicalMemory:
     format = ""  # for people: "kdump-compressed, lzo"
     machine = "x86_64"  # as uname -m says
     is_live = False  # True: it changes while it is read, nothing is kept
-    is_incomplete = False  # True: its writer says so, or the file ends early
     dump_level: int | None = None  # makedumpfile's -d: 1 zero, 2 cache, 4 private cache, 8 user, 16 free
     utsname: Utsname | None = None
     partial_frames = True  # a frame may be there in part
@@ -56,6 +55,7 @@ class PhysicalMemory:
         self._files = list(files)
         self._frames: dict[int, bytes] = {}
         self._ranges: list[tuple[int, int]] | None = None
+        self._is_incomplete = False
 
     def __enter__(self) -> PhysicalMemory:
         return self
@@ -71,6 +71,11 @@ class PhysicalMemory:
         for file in self._files:
             file.close()
         self._frames.clear()
+
+    @property
+    def is_incomplete(self) -> bool:
+        """True if its writer says that it could not write all, or the file ends early."""
+        return self._is_incomplete
 
     @property
     def size(self) -> int:
