@@ -40,6 +40,8 @@ class Bitmap:
     def rank(self, bit: int) -> int:
         """How many bits before this one are set; those behind the last are not."""
         bit = min(bit, self.bits)
+        if bit <= 0:
+            return 0
         number, place = bit >> _BLOCK_SHIFT, bit & (1 << _BLOCK_SHIFT) - 1
         before = self._before
         while len(before) <= number:

@@ -248,11 +248,16 @@ class AddressSpace:
 
     def _iter_leaves(self, start: int, end: int, max_tables: int) -> Iterator[Mapping]:
         left = max_tables
-        # (table, index in shifts, virtual address of its first entry, rights of those above)
-        pending: list[tuple[int, int, int, int]] = [(self.root, 0, 0, WRITABLE | USER)]
+        # What comes next is the last: a leaf, or a table to read with its place in shifts, the virtual address of its
+        # first entry, and the rights of those above.
+        pending: list[Mapping | tuple[int, int, int, int]] = [(self.root, 0, 0, WRITABLE | USER)]
         path: list[int] = []
         while pending:
-            table, depth, base, rights = pending.pop()
+            one = pending.pop()
+            if isinstance(one, Mapping):
+                yield one
+                continue
+            table, depth, base, rights = one
             del path[depth:]
             shift = self._shifts[depth]
             if table in path:
@@ -265,7 +270,7 @@ class AddressSpace:
                 entries = struct.unpack("<512Q", self.physical.read(table, FRAME_SIZE))
             except MemoryFault:
                 continue
-            below: list[tuple[int, int, int, int]] = []
+            below: list[Mapping | tuple[int, int, int, int]] = []
             for index, value in enumerate(entries):
                 if not value & PRESENT:
                     continue
@@ -276,10 +281,9 @@ class AddressSpace:
                     continue
                 allowed = value & rights | (value | rights) & NO_EXECUTE
                 if shift == FRAME_SHIFT or (value & HUGE and shift in _HUGE_SHIFTS):
-                    yield Mapping(
-                        first, first + (1 << shift), value & self._mask & -(1 << shift), bool(allowed & WRITABLE),
-                        bool(allowed & USER), not allowed & NO_EXECUTE,
-                    )  # fmt: skip
+                    target = value & self._mask & -(1 << shift)
+                    allowed_to = bool(allowed & WRITABLE), bool(allowed & USER), not allowed & NO_EXECUTE
+                    below.append(Mapping(first, first + (1 << shift), target, *allowed_to))
                 else:
                     below.append((value & self._mask, depth + 1, first, allowed))
             pending += reversed(below)
