@@ -14,7 +14,7 @@ import pytest
 
 from linscope.errors import LinscopeError, UsageError
 from linscope.lab.guest import Guest, GuestOptions
-from linscope.lab.initramfs import build_archive
+from linscope.lab.initramfs import build_archive, build_initramfs
 
 pytestmark = pytest.mark.kernel
 ROOT = Path(__file__).resolve().parents[2]
@@ -168,6 +168,25 @@ def test_a_kernel_that_does_not_boot_tells_its_last_words(tmp_path: Path, debian
     with pytest.raises(LinscopeError, match="last words"):
         guest.boot()
     assert not guest.machine.running
+
+
+def test_packed_modules_are_unpacked(tmp_path: Path) -> None:
+    """Debian packs modules with xz since 6.11, others with zstd or gzip; busybox's insmod takes none of them."""
+    import gzip
+    import lzma
+
+    import zstandard
+
+    (tmp_path / "busybox").write_bytes(b"#!")
+    packed = {"": bytes, ".xz": lzma.compress, ".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress}
+    paths = []
+    for ending, pack in packed.items():
+        paths.append(tmp_path / f"one{ending[1:]}.ko{ending}")
+        paths[-1].write_bytes(pack(b"\x7fELF of " + ending.encode()))
+    archive = build_initramfs(tmp_path / "busybox", paths)
+    for at, ending in enumerate(packed):
+        assert f"modules/{at:02d}-one{ending[1:]}.ko\0".encode() in archive
+        assert b"\x7fELF of " + ending.encode() in archive
 
 
 def test_the_archive_is_what_cpio_reads(tmp_path: Path) -> None:

@@ -34,6 +34,23 @@ def build_archive(files: Mapping[str, tuple[int, bytes]]) -> bytes:
     return b"".join([*parts, _entry(0, "TRAILER!!!", 0)])
 
 
+def unpack_module(content: bytes, packed: str) -> bytes:
+    """The ELF file of a module.  packed: what its name ends with behind ".ko": "", ".xz", ".gz" or ".zst"."""
+    if packed == ".xz":
+        import lzma
+
+        return lzma.decompress(content)
+    if packed == ".gz":
+        import zlib
+
+        return zlib.decompress(content, 31)
+    if packed == ".zst":
+        import zstandard
+
+        return zstandard.ZstdDecompressor().decompressobj().decompress(content)
+    return content
+
+
 def build_initramfs(busybox: Path, modules: Iterable[Path]) -> bytes:
     """The archive for these modules, which /init inserts in the order given.  Raises OSError."""
     here = Path(__file__).parent
@@ -43,5 +60,6 @@ def build_initramfs(busybox: Path, modules: Iterable[Path]) -> bytes:
         "agent": (0o755, (here / "agent.sh").read_bytes()),
     }
     for at, path in enumerate(modules):
-        files[f"modules/{at:02d}-{path.name}"] = (0o644, path.read_bytes())
+        name, _, packed = path.name.partition(".ko")
+        files[f"modules/{at:02d}-{name}.ko"] = (0o644, unpack_module(path.read_bytes(), packed))
     return build_archive(files)

@@ -31,7 +31,7 @@ class Kernel(NamedTuple):
         """Files of the modules that the guest's first minutes need, in the order of their insertion."""
         if self.modules is None:
             return []
-        files = {path.stem: path for path in self.modules.rglob("*.ko")}
+        files = {path.name.partition(".")[0]: path for path in self.modules.rglob("*.ko*")}
         return [files[name] for name in MODULES if name in files]
 
 

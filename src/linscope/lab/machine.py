@@ -64,7 +64,7 @@ class Machine:
     def _choose_transport(self) -> str:
         """How the guest reaches this machine's files: virtiofsd needs root; 9p a kernel that has it."""
         modules = self.options.kernel.modules
-        has_9p = modules is None or any(modules.rglob("9pnet_virtio.ko"))
+        has_9p = modules is None or any(modules.rglob("9pnet_virtio.ko*"))
         if self.virtiofsd and os.geteuid() == 0:
             return "virtiofs"
         if has_9p:
@@ -115,7 +115,9 @@ class Machine:
         return "host" if self.accelerator == "kvm" else "max"
 
     def _kernel_arguments(self) -> str:
-        words = ["console=ttyS0 quiet panic=-1 mitigations=off nokaslr", f"lab.root={self.transport}"]
+        words = ["console=ttyS0 quiet panic=-1 mitigations=off", f"lab.root={self.transport}"]
+        if "kaslr" not in self.options.append.split():
+            words.append("nokaslr")  # addresses are the same in every guest; there is no word that takes it back
         if self.options.kernel.modules is not None:
             words.append(f"lab.modules={self.options.kernel.modules}")
         if self.options.share:
