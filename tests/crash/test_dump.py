@@ -108,7 +108,7 @@ def test_types_and_what_they_hold(session: Session) -> None:
     assert answer(session, "struct -o list_head").splitlines()[1:] == [
         "    [0] struct list_head *next;", "    [8] struct list_head *prev;", "}", "SIZE: 16"
     ]  # fmt: skip
-    assert answer(session, "task_struct.pid,comm 1") == "  pid = 1,\n  comm = \"init\", '\\000' <repeats 11 times>,\n"
+    assert answer(session, "task_struct.pid,comm 1") == '  pid = 1,\n  comm = "init' + "\\000" * 11 + '",\n'
     assert answer(session, "struct task_struct.pid ffff8e95811fb000") == "  pid = 1,\n"
     assert answer(session, "struct rq.cpu runqueues:a") == "  cpu = 0,\n  cpu = 1,\n"
     whole = json.loads(answer(session, "struct task_struct 105", "json"))["value"]

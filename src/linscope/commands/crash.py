@@ -41,6 +41,7 @@ class Crash:
         """The dump, and what to ask it."""
         parser.add_argument("dump", metavar="FILE", help="a vmcore, a guest's RAM, /proc/kcore")
         parser.add_argument("others", metavar="PART", nargs="*", help="the other files of a split dump")
+        parser.add_argument("--vmlinux", metavar="FILE", help="with debugging information: for bt -l and dis -l")
         parser.add_argument(
             "-c", "--command", action="append", default=[], metavar="COMMAND", help="run it, and end; can be repeated"
         )
@@ -56,7 +57,7 @@ class Crash:
             write_rows(rows, arguments.format, out)
 
         with _output(arguments.output), open_kernel(arguments.dump, *arguments.others) as kernel:
-            session = Session(kernel)
+            session = Session(kernel, arguments.vmlinux or "")
             if not arguments.command:
                 interact(session, write)
                 return 0

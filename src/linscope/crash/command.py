@@ -33,6 +33,13 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, next_step=f"help {self.prog}")
 
 
+def rows_of_text(text: str) -> Rows:
+    """Lines without data, between what has some."""
+    from linscope.picture.rows import Rows
+
+    return Rows([], [], text=lambda: iter((text,)))
+
+
 def parse_line(name: str, command: CrashCommand, line: str) -> Any:
     """The arguments of a command; line: what stands behind its name.  Raises UsageError."""
     return _parse(name, command, line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from linscope.crash import COMMANDS
 from linscope.crash.command import parse_line
@@ -13,16 +14,31 @@ from linscope.picture.rows import Rows
 from linscope.target.kernel import Kernel
 from linscope.target.objects import Object
 
-_ALIASES = {"dmesg": "log", "union": "struct", "*": "struct"}
+if TYPE_CHECKING:
+    from linscope.target.source_lines import KernelLines
+
+# what crash has built in; scroll and radix have no meaning here
+ALIASES = {
+    "man": ["help"], "?": ["help"], "px": ["p", "-x"], "pd": ["p", "-d"], "for": ["foreach"], "size": ["*"],
+    "dmesg": ["log"], "lsmod": ["mod"], "last": ["ps", "-l"], "*": ["struct"], "union": ["struct"],
+}  # fmt: skip
+_MOST_ALIASES = 8  # one behind the other
 
 
 class Session:
     """One kernel and the state of those who ask it."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, vmlinux: str = "") -> None:
+        """vmlinux: a file with debugging information, "" for none.  Raises InputError for that of another kernel."""
         self.kernel = kernel
+        self.lines: KernelLines | None = None
+        if vmlinux:
+            from linscope.target.source_lines import KernelLines
+
+            self.lines = KernelLines(kernel, vmlinux)
         self._task: Object | None = None
         self._stacks: Stacks | None = None
+        self.aliases = dict(ALIASES)
 
     def __repr__(self) -> str:
         return f"<crash session over {self.kernel!r}>"
@@ -113,7 +129,11 @@ class Session:
         name, _, rest = line.strip().partition(" ")
         if not name or name.startswith("#"):
             return
-        name = _ALIASES.get(name, name)
+        for _ in range(_MOST_ALIASES):
+            if name not in self.aliases:
+                break
+            name, *words = self.aliases[name]
+            rest = " ".join((*words, rest))
         if name not in COMMANDS and self._is_struct(name.partition(".")[0]):
             name, rest = "struct", f"{name} {rest}"
         command = COMMANDS[name]

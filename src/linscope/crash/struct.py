@@ -154,6 +154,13 @@ def rows_of_object(session: Session, one: Object, members: list[str], base: int 
     return Rows(_COLUMNS, rows, text=lambda: iter(parts))
 
 
+def rows_of_members(session: Session, text: str, address: int, base: int = 10) -> Rows:
+    """What text, "task_struct" or "task_struct.pid,comm", is at an address.  Raises UnknownNameError."""
+    name, _, rest = text.partition(".")
+    one = session.kernel.object(find_struct(session, name), address)
+    return rows_of_object(session, one, [member for member in rest.split(",") if member], base)
+
+
 _COLUMNS = [Column("address"), Column("type"), Column("member"), Column("value")]
 _MOST_DATA = 4096  # elements of an array that become data
 

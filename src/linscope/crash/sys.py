@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator
 
 from linscope.crash.session import Session
-from linscope.errors import LinscopeError
+from linscope.errors import LinscopeError, UnknownNameError, UsageError
+from linscope.kernel.machine import iter_dmi, khz, memory_bytes, taints
 from linscope.kernel.printk import iter_messages
 from linscope.kernel.task import iter_tasks
 from linscope.picture.rows import Column, Rows
@@ -23,20 +24,41 @@ _PANICS = (
 class Sys:
     """Release, CPUs, time, load, memory, panic."""
 
-    usage = ""
-    help = "Shows what the kernel is, how long it ran, and why it died."
-    examples = ("sys",)
+    usage = "[-c [NAME | NUMBER]] [-t] [-i]"
+    help = """\
+Shows what the kernel is, how long it ran, and why it died.
+
+  -c   system calls with their functions: all, or those of a name or number (hexadecimal with 0x)
+  -t   what taints the kernel        -i   what the firmware says of the machine"""
+    examples = ("sys", "sys -t", "sys -c openat")
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        """None yet."""
+        """The options of crash's sys."""
+        parser.add_argument("-c", dest="calls", action="store_true")
+        parser.add_argument("-t", dest="taints", action="store_true")
+        parser.add_argument("-i", dest="firmware", action="store_true")
+        parser.add_argument("name", nargs="?")
 
     def run(self, session: Session, arguments: argparse.Namespace) -> Iterator[Rows]:
         """A row each fact."""
-        facts = list(iter_facts(session))
+        if arguments.calls:
+            yield _calls(session, arguments.name)
+            return
+        if arguments.name:
+            raise UsageError(f"{arguments.name!r} is nothing that sys knows", next_step="help sys")
+        if arguments.taints:
+            mask, found = session.kernel.u64(session.kernel.symbol("tainted_mask")), taints(session.kernel)
+            facts = [("TAINTED_MASK", f"{mask:x}  {''.join(one[0] for one in found)}".rstrip())]
+            facts += [(one[0], one[3:]) for one in found]
+        elif arguments.firmware:
+            facts = list(iter_dmi(session.kernel))
+        else:
+            facts = list(iter_facts(session))
+        width = 25 if arguments.firmware else 12
 
         def lines() -> Iterator[str]:
             for name, value in facts:
-                yield f"{name:>12}: {value}\n"
+                yield f"{name:>{width}}: {value}".rstrip() + "\n"
 
         yield Rows([Column("name"), Column("value")], facts, text=lines)
 
@@ -84,9 +106,18 @@ def _uts(session: Session, member: str) -> str:
     return str(session.kernel.variable("init_uts_ns").name.member_(member).string_())
 
 
-def _memory(session: Session) -> str:
-    size = int(session.kernel.variable("_totalram_pages").counter) * 4096
+def in_units(size: int) -> str:
+    """Bytes as crash writes them: "511.5 MB"."""
     return f"{size / _GB:.1f} GB" if size >= _GB else f"{size / _MB:.1f} MB"
+
+
+def _memory(session: Session) -> str:
+    return in_units(memory_bytes(session.kernel))
+
+
+def _machine(session: Session) -> str:
+    speed = khz(session.kernel)
+    return _uts(session, "machine") + (f"  ({speed // 1000} Mhz)" if speed else "")
 
 
 def panic_message(session: Session) -> str:
@@ -109,10 +140,40 @@ _FACTS = (
     ("NODENAME", lambda session: _uts(session, "nodename")),
     ("RELEASE", lambda session: _uts(session, "release")),
     ("VERSION", lambda session: _uts(session, "version")),
-    ("MACHINE", lambda session: _uts(session, "machine")),
+    ("MACHINE", _machine),
     ("MEMORY", _memory),
     ("PANIC", panic_message),
 )  # fmt: skip
+
+
+_MOST_CALLS = 1024
+
+
+def _calls(session: Session, wanted: str | None) -> Rows:
+    """System calls; wanted: part of a name, or a number."""
+    kernel = session.kernel
+    start = kernel.symbol("sys_call_table")
+    number = None
+    if wanted and (wanted.isdigit() or wanted.startswith("0x")):
+        number = int(wanted, 0)
+    rows = []
+    for place in range(_MOST_CALLS):
+        place_of = kernel.place_of(kernel.u64(start + 8 * place))
+        if place_of is None or place_of.offset or not kernel.is_text(place_of.address):
+            break  # behind the table's end
+        name = place_of.symbol
+        if wanted is None or number == place or (number is None and wanted in name):
+            rows.append((place, name))
+    if not rows:
+        raise UnknownNameError("system call", wanted or "")
+    columns = [Column("number"), Column("function")]
+
+    def lines() -> Iterator[str]:
+        yield "NUM  SYSTEM CALL\n"
+        for place, name in rows:
+            yield f"{place:3}  {name}\n"
+
+    return Rows(columns, rows, text=lines)
 
 
 SYS = Sys()

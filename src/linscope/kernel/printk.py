@@ -36,6 +36,7 @@ class Message(NamedTuple):
     facility: int
     caller: int  # a task's number, or a CPU's with the top bit
     text: str  # may have several lines
+    device: tuple[tuple[str, str], ...] = ()  # names and values that drivers gave: SUBSYSTEM, DEVICE
 
 
 def iter_messages(kernel: Kernel) -> Iterator[Message]:
@@ -72,6 +73,8 @@ class _Ring:
         self.text_at = int(ring.text_data_ring.data)
         self.state_at = types.offset("struct prb_desc", "state_var")
         self.begin_at = types.offset("struct prb_desc", "text_blk_lpos.begin")
+        info = "struct printk_info"
+        self.device_at = types.offset(info, "dev_info") if types.has_member(info, "dev_info") else None
         self.next_at = types.offset("struct prb_desc", "text_blk_lpos.next")
 
     def messages(self, tail: int, head: int) -> Iterator[Message]:
@@ -104,7 +107,15 @@ class _Ring:
                 text = self.kernel.memory.read(self.text_at + start + 8, min(length, self.text_size))
             except MemoryFault as fault:
                 text = f"<{fault}>".encode()
-        return Message(seq, time_ns, flags >> 5, facility, caller, text.decode("utf-8", "replace"))
+        return Message(seq, time_ns, flags >> 5, facility, caller, text.decode("utf-8", "replace"), self._device(data))
+
+    def _device(self, info: bytes) -> tuple[tuple[str, str], ...]:
+        """What drivers gave: struct dev_printk_info, subsystem[16] and device[48]; since v5.10."""
+        if self.device_at is None:
+            return ()
+        parts = (("SUBSYSTEM", info[self.device_at :][:16]), ("DEVICE", info[self.device_at + 16 :][:48]))
+        texts = ((name, part.partition(b"\0")[0].decode("utf-8", "replace")) for name, part in parts)
+        return tuple((name, text) for name, text in texts if text)
 
 
 def _old_messages(kernel: Kernel) -> Iterator[Message]:

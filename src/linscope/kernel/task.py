@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _TASK = "struct task_struct"
 # bits of __state and exit_state as v4.14 (8ef9925b02c2) and newer have them; the letters of ps
 _RUNNING = 0
+_SWAPPED = 2  # MM_SWAPENTS
 _STATES = (
     (0x1, "S"), (0x2, "D"), (0x4, "T"), (0x8, "t"), (0x10, "X"), (0x20, "Z"), (0x40, "P"),
 )  # fmt: skip
@@ -91,6 +92,15 @@ def task_state(task: Object) -> str:
     return next((letter for bit, letter in _STATES if state & bit), "?")
 
 
+# crash's two letters for the states
+_CRASH_STATES = {"R": "RU", "S": "IN", "D": "UN", "I": "ID", "T": "ST", "t": "TR", "X": "DE", "Z": "ZO", "P": "PA"}
+
+
+def crash_state(task: Object) -> str:
+    """The state as crash writes it: "RU", "IN", "UN" ...; "??" for others.  Raises MemoryFault."""
+    return _CRASH_STATES.get(task_state(task), "??")
+
+
 def task_cpu(task: Object) -> int:
     """The CPU that a task is on or was on last.  Raises MemoryFault.
 
@@ -132,20 +142,23 @@ def running_tasks(kernel: Kernel) -> dict[int, int]:
     return found
 
 
-def rss_pages(task: Object) -> int:
+def rss_pages(kernel: Kernel, task: Object) -> int:
     """Pages of memory that a task's process has (file, anonymous, shared); 0 without an address space.
 
-    Raises MemoryFault.  Source: include/linux/mm.h, get_mm_rss; per-CPU counters since v6.2 (f1a7941243c1).
+    Raises MemoryFault, FormatError.  Source: include/linux/mm.h, get_mm_rss.  Until v6.2 (f1a7941243c1) threads keep
+    up to 64 of them to themselves.
     """
     mm = task.mm
     if not int(mm):
         return 0
-    space = task.space_
-    if space.types.has_member("struct mm_struct", "rss_stat.count"):
-        counts = [int(one.counter) for one in mm.rss_stat.count]
-    else:
+    if not kernel.types.has_member("struct mm_struct", "rss_stat.count"):
         counts = [int(one.count) for one in mm.rss_stat]
-    return sum(max(count, 0) for place, count in enumerate(counts) if place in (0, 1, 3))
+    else:
+        counts = [int(one.counter) for one in mm.rss_stat.count]
+        if kernel.types.has_member(_TASK, "rss_stat"):
+            for thread in iter_threads(kernel, task.group_leader.deref_()):
+                counts = [count + int(one) for count, one in zip(counts, thread.rss_stat.count, strict=True)]
+    return sum(max(count, 0) for place, count in enumerate(counts) if place != _SWAPPED)
 
 
 def children(kernel: Kernel, task: Object) -> Iterator[Object]:

@@ -31,7 +31,7 @@ class LineReader:
         """cache: symbolic.SymCache; segments: the program headers of the mapped file."""
         self._cache = cache
         loads = [segment for segment in segments if segment.kind == PT_LOAD]
-        self._base = min((segment.address for segment in loads), default=0)
+        self._base = next((segment.address for segment in loads), 0)  # a vmlinux has per-CPU data at 0 behind it
         self._loads = loads
         self._frames: dict[int, list[InlineFrame]] = {}
 
@@ -75,14 +75,17 @@ class LineReader:
             found = self._frames[offset] = self._look_up(offset)
         return found
 
+    def at_address(self, address: int) -> list[InlineFrame]:
+        """Frames at an address as the object's headers have it, innermost first."""
+        if address < self._base:
+            return []
+        return [InlineFrame(demangle(one.symbol), one.full_path or "", one.line)
+                for one in self._cache.lookup(address - self._base)]
+
     def _look_up(self, offset: int) -> list[InlineFrame]:
         for segment in self._loads:
             if segment.offset <= offset < segment.offset + segment.file_size:
-                address = offset - segment.offset + segment.address - self._base
-                return [
-                    InlineFrame(demangle(one.symbol), one.full_path or "", one.line)
-                    for one in self._cache.lookup(address)
-                ]
+                return self.at_address(offset - segment.offset + segment.address)
         return []
 
 

@@ -184,6 +184,23 @@ class Kernel(Space):
         owner = next((one for one in self.modules if one.has(address)), None)
         return owner is not None and any(start <= address < end for start, end in owner.text_ranges())
 
+    def function_range(self, address: int) -> tuple[int, int]:
+        """(first, behind the last) address of the function that an address is in.  Raises UnknownNameError."""
+        place = self.place_of(address)
+        if place is None or not self.is_text(address):
+            raise UnknownNameError("function at the address", f"{address:#x}")
+        if place.module:
+            module = next(one for one in self.modules if one.name == place.module)
+            found = module.find_place(address)
+            size = found[1] if found is not None else 0
+            return place.address, place.address + max(size, address - place.address + 1)
+        at = self.symbols.find_place(address)
+        assert at is not None
+        while at + 1 < len(self.symbols) and self.symbols.address(at + 1) == place.address:
+            at += 1
+        end = self.symbols.address(at + 1) if at + 1 < len(self.symbols) else address + 1
+        return place.address, end
+
     # -- variables
 
     def variable(self, name: str) -> Object:

@@ -1,6 +1,6 @@
 """Objects as gdb prints them, which is how crash shows structs.
 
-Source: gdb's manual, "Print Settings": pretty, at most 200 elements, repeats from ten on.
+Source: gdb's manual, "Print Settings": pretty, at most 200 elements; as crash sets it, what repeats is written out.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ from linscope.errors import LinscopeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
 
     from linscope.target.objects import Object
 
 MOST_ELEMENTS = 200
-_REPEATS = 10
 _ESCAPES = {
     7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 27: "\\033", 34: '\\"', 92: "\\\\",
 }  # fmt: skip
@@ -100,7 +99,7 @@ class Shower:
         step = 4 if isinstance(content, bt.Struct) else 0
         inner = indent + step - 2 if step else indent
         shown = [self.show(one[place], inner) for place in range(min(length, MOST_ELEMENTS))]
-        joined = ", ".join(_repeated(shown))
+        joined = ", ".join(shown)
         return "{" + joined + ("..." if length > MOST_ELEMENTS else "") + "}" if shown or is_block else "{}"
 
 
@@ -121,19 +120,6 @@ def _enum(one: Object) -> str:
     return str(number)
 
 
-def _repeated(shown: Sequence[str]) -> Iterator[str]:
-    at = 0
-    while at < len(shown):
-        behind = at + 1
-        while behind < len(shown) and shown[behind] == shown[at]:
-            behind += 1
-        if behind - at >= _REPEATS:
-            yield f"{shown[at]} <repeats {behind - at} times>"
-        else:
-            yield from shown[at:behind]
-        at = behind
-
-
 def _char(code: int) -> str:
     if code == 39:
         return "'\\''"
@@ -151,28 +137,7 @@ def _quoted(data: bytes) -> str:
 
 
 def _text(data: bytes, *, whole: bool) -> str:
-    """An array of char: runs of one character are told apart, and one NUL at the end is left out."""
+    """An array of char; one NUL at the end is left out."""
     if whole and data.endswith(b"\0"):
         data = data[:-1]
-    if not data:
-        return '""'
-    parts: list[str] = []
-    plain = bytearray()
-    at = 0
-    while at < len(data):
-        behind = at + 1
-        while behind < len(data) and data[behind] == data[at]:
-            behind += 1
-        if behind - at >= _REPEATS:
-            if plain:
-                parts.append(_quoted(bytes(plain)))
-                plain.clear()
-            parts.append(f"{_char(data[at])} <repeats {behind - at} times>")
-        else:
-            plain += data[at:behind]
-        at = behind
-    if plain:
-        parts.append(_quoted(bytes(plain)))
-    return ", ".join(parts) + ("" if whole else "...")
-
-
+    return _quoted(data) + ("" if whole else "...")
