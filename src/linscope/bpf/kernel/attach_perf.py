@@ -35,22 +35,25 @@ _numbers = count(1)  # of probes that tracefs makes for this process
 
 def attach_perf_event(
     program: KernelProgram, fd: int, *, cookie: int = 0, what: str = "perf event",
-    undo: Callable[[], None] | None = None,
+    undo: Callable[[], None] | None = None, counts: bool = True,
 ) -> Link:  # fmt: skip
     """Run a program at an open perf event, whose descriptor the link then owns, also when this raises.
 
-    cookie: for bpf_get_attach_cookie().  Raises SystemCallError: the program is not for such events.
+    cookie: for bpf_get_attach_cookie(); counts: False leaves the event as it is: a tracepoint runs its programs also
+    when no event of it is enabled.  Raises SystemCallError: the program is not for such events.
     """
     try:
         try:
             link = sys_bpf.link_create(program.fd, fd, b.BPF_PERF_EVENT, more=sys_bpf.perf_event_options(cookie))
-            sys_perf.enable(fd)
+            if counts:
+                sys_perf.enable(fd)
             return Link(link, "perf link", more=[fd], undo=undo)
         except OSError as error:
             if error.errno not in (EINVAL, EBADF) or cookie:
                 raise
         ioctl(fd, pe.PERF_EVENT_IOC_SET_BPF, program.fd)
-        sys_perf.enable(fd)
+        if counts:
+            sys_perf.enable(fd)
         return Link(-1, "perf ioctl", more=[fd], undo=undo)
     except OSError as error:
         os.close(fd)
@@ -81,20 +84,21 @@ def attach_tracepoint(program: KernelProgram, category: str, name: str, *, cooki
 
             why = f"there is no tracepoint of that name; {near_tracepoints(name, category)}".rstrip("; ")
         raise explain(error, f"cannot attach to the tracepoint {category}:{name}", why=why) from error
-    return _attach_by_id(program, number, -1, f"tracepoint {category}:{name}", cookie)
+    return _attach_by_id(program, number, -1, f"tracepoint {category}:{name}", cookie, counts=False)
 
 
 def _attach_by_id(
-    program: KernelProgram, number: int, pid: int, what: str, cookie: int, undo: Callable[[], None] | None = None
-) -> Link:
+    program: KernelProgram, number: int, pid: int, what: str, cookie: int, undo: Callable[[], None] | None = None, *,
+    counts: bool = True,
+) -> Link:  # fmt: skip
     try:
-        attr = sys_perf.Attr(type=pe.PERF_TYPE_TRACEPOINT, config=number)
+        attr = sys_perf.Attr(type=pe.PERF_TYPE_TRACEPOINT, config=number, flags=0 if counts else pe.ATTR_DISABLED)
         fd = _open(attr, pid, -1 if pid > 0 else 0)
     except OSError as error:
         if undo is not None:
             undo()
         raise explain(error, f"cannot open the {what}", config="CONFIG_PERF_EVENTS") from error
-    return attach_perf_event(program, fd, cookie=cookie, what=what, undo=undo)
+    return attach_perf_event(program, fd, cookie=cookie, what=what, undo=undo, counts=counts)
 
 
 def pmu_type(name: str) -> int | None:

@@ -90,6 +90,8 @@ class Function:
         self.inlined: list[Label] = []  # ends of the script's functions that stand here, innermost last
         if outer is None:
             self.kind = kind
+            options = generator.options  # of a tracepoint's event, what gives 0 takes it from all others who record it
+            self.passes_on = options.captures or (kind == "tracepoint" and not options.replay)
             self.is_iterator = kind == "iter"
             self.is_typed = kind in ("iter", "fentry", "fexit")  # the verifier knows what the context points to
             self.callback_room = _CALLBACK_STACK[min(depth, len(_CALLBACK_STACK) - 1)]

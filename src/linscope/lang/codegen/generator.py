@@ -224,7 +224,7 @@ class Generator:
             statements(main, body)
         else:
             dispatch.bodies()
-        main.code.constant(R0, int(self.options.captures))
+        main.code.constant(R0, int(main.passes_on))
         if main.shares_cpu:
             main.code.place(main.end)
             if main.scratch_needed:
@@ -234,7 +234,7 @@ class Generator:
         main.code.prepend(head)
         if done.uses:
             main.code.place(done)
-            main.code.constant(R0, int(self.options.captures))
+            main.code.constant(R0, int(main.passes_on))
             main.code.exit()
         return main
 
@@ -252,7 +252,7 @@ class Generator:
                 from linscope.lang.codegen.capture import tell_stopped
 
                 tell_stopped(main, number + 1)
-            code.constant(R0, int(self.options.replay or self.options.captures))
+            code.constant(R0, int(self.options.replay or main.passes_on))
             code.exit()
             code.place(on)
 

@@ -74,7 +74,7 @@ def _return(f: Function, node: ir.Return) -> None:
         scalar(f, node.value)
     if node.value is None or f.main.is_typed or f.generator.options.replay:  # of those the kernel takes 0 only
         code.constant(R0, 0)
-    if f.generator.options.captures:
+    if f.main.passes_on:
         code.constant(R0, 1)
     if f.is_main:
         f.exit()
