@@ -16,7 +16,7 @@ class Change(NamedTuple):
     """One change; which of the fields say something is told by its kind."""
 
     time_ns: int
-    kind: str  # found (was there before), comm, exec, fork, map
+    kind: str  # found (was there before), comm, exec, fork, exit, map
     pid: int
     tid: int = 0
     parent_pid: int = 0
@@ -41,5 +41,5 @@ def apply(change: Change, spaces: SpaceBuilder, comms: CommBuilder | None = None
         return
     if change.kind in ("comm", "exec"):
         comms.name(change.tid, change.time_ns, change.comm.decode(errors="replace"))
-    elif change.tid != change.parent_tid:
+    elif change.kind != "exit" and change.tid != change.parent_tid:
         comms.fork(change.tid, change.parent_tid, change.time_ns)

@@ -335,6 +335,10 @@ class Do(Expression):
     value: Expression
 
 
+class Family(Expression):
+    """In a replay, the address of what the recording knows of the process's family; reads of what it does not fail."""
+
+
 class NotRecorded(Expression):
     """A value that cannot be had here (in a replay); ``why`` is shown once."""
 

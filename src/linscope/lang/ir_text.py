@@ -190,6 +190,7 @@ _EXPRESSIONS: dict[type, Callable[[Any], str]] = {
     ir.StackTrace: lambda n: format_type(n.type),
     ir.StackLength: lambda n: f"frames({expression(n.stack)})",
     ir.Do: _do,
+    ir.Family: lambda n: "family",
     ir.NotRecorded: lambda n: f"not recorded ({n.why})",
 }
 

@@ -8,6 +8,8 @@ Buffer's own length), and these bytes follow the fixed part in order, without ga
 **A map**: key bytes are the key type's (a scalar in its own size), value bytes the value type's.  A scalar map is an
 array of one entry (key u32 0).  With a value in BUCKETED each bucket is an entry: the key is the map's key, rounded up
 to 4 bytes, then a u32 bucket; of a scalar map only the u32 (a per-CPU array of ``bucket_count`` entries).
+
+**A family** (ir.Family) is a u32 with the parent process, then its name, then that of the process's first thread.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 HEADER_SIZE = 8  # bytes of an event before its values
 BUCKETED = (t.Histogram, t.LinearHistogram, t.TimeSeries)
 MOST_STRINGS = 16  # of join()
+PARENT, PARENT_COMM, LEADER_COMM, FAMILY_SIZE = 0, 4, 20, 36  # offsets in a family, bytes
 
 
 def is_variable(type: t.Type) -> bool:

@@ -124,7 +124,8 @@ def process_records(pid: int, trailer: bytes, data_mappings: bool) -> tuple[list
         forker = (parent, parent) if tid == pid else (pid, pid)
         body = struct.pack("=IIIIQ", pid, forker[0], tid, forker[1], 0)
         records.append(
-            struct.pack("=IHH", pe.PERF_RECORD_FORK, 0, 8 + len(body) + len(trailer)) + body + trailer
+            struct.pack("=IHH", pe.PERF_RECORD_FORK, pe.PERF_RECORD_MISC_FORK_EXEC, 8 + len(body) + len(trailer))
+            + body + trailer
         )
         records.append(_record(pe.PERF_RECORD_COMM, 0, struct.pack("=II", pid, tid), comm, trailer))
     mappings, files = _mapping_records(pid, trailer, data_mappings)

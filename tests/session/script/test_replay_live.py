@@ -118,3 +118,66 @@ def test_what_cannot_be_recorded_is_said_first(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 1
     assert "cannot be recorded" in done.stderr
+
+
+FAMILIES = r"""
+import ctypes, os, sys, threading
+
+def start(*words, after=None):
+    pid = os.fork()
+    if not pid:
+        if after is not None:
+            after()
+        os.execv(sys.argv[1], ["true", *words])
+    return pid
+
+def in_a_thread():
+    ctypes.CDLL(None).prctl(15, b"helper", 0, 0, 0)
+    os.waitpid(start("thread"), 0)
+
+def orphan():
+    while os.getppid() == middle:
+        os.sched_yield()
+
+os.waitpid(start("child"), 0)
+thread = threading.Thread(target=in_a_thread)
+thread.start()
+thread.join()
+ended, end = os.pipe()
+if not (middle := os.fork()):
+    middle = os.getpid()
+    start("orphan", after=orphan)
+    os._exit(0)
+os.close(end)
+os.waitpid(middle, 0)
+os.read(ended, 1)  # until the orphan has ended, too
+"""
+
+
+def test_parents_of_a_recording_are_those_of_the_live_run(tmp_path: Path) -> None:
+    """Recorded from outside while a script runs live; who takes in an orphan is in no record."""
+    data, tables = tmp_path / "recorded.data", tmp_path / "tables"
+    program = tmp_path / "families.py"
+    program.write_text(FAMILIES)
+    child = tmp_path / f"kin{os.getpid()}"  # a name that nobody else has
+    child.symlink_to("/bin/true")
+    values = "pid, leader_tid, ppid, pcomm, leader_comm"
+    condition = f'/comm == "{child.name}"/'
+    script = f'tracepoint:sched:sched_process_exec {condition} {{ printf("%d %d %d %s %s\\n", {values}) }}'
+    linscope = [sys.executable, "-m", "linscope"]
+    done = subprocess.run(
+        [*linscope, "record", "-e", "sched:sched_process_exec", "-o", str(data), "--", *linscope, "trace", "-q", "-e",
+         script, "-c", f"{sys.executable} -S -E {program} {child}"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    live = [line.split() for line in done.stdout.splitlines() if line.endswith(child.name)]
+    assert [words[3] for words in live[:2]] == [Path(sys.executable).name, "helper"], done
+    live[2][2:4] = ["<not", "recorded>"] * 2
+    subprocess.run([*linscope, "export", "--to", "parquet", str(data), "-o", str(tables)], check=True)
+    for recording in (data, tables):
+        again = subprocess.run(
+            [*linscope, "trace", "-q", "--replay", str(recording), "-e", script], capture_output=True, text=True,
+            check=True,
+        )  # fmt: skip
+        assert [line.split() for line in again.stdout.splitlines() if line] == live
+        assert "2 values were not recorded: parents (2)" in again.stderr

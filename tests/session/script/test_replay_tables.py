@@ -16,7 +16,7 @@ from replayed import Made, MadeContents, replay
 
 from linscope.columns.profile import Loss
 from linscope.errors import FormatError, LinscopeError, OutputError, UsageError
-from linscope.session.script.replay.contents import Window
+from linscope.session.script.replay.contents import Wanted, Window
 from linscope.session.script.replay.main import list_recorded, open_contents
 from linscope.session.script.replay.to_parquet import export_parquet
 
@@ -161,11 +161,7 @@ def test_more_rows_than_a_batch_in_several_tables(tmp_path: Path) -> None:
     folder = tables(made, tmp_path / "new", window=40_000)
     numbers = []
     contents = open_contents(str(folder))
-
-    class Wanted:
-        events, comm, stacks, samples, runs, weight, changes = (True,) * 3, False, False, True, (), False, False
-
-    for window in contents.windows(Wanted()):  # type: ignore[arg-type]
+    for window in contents.windows(Wanted((True,) * 3, samples=True)):
         assert isinstance(window, Window)
         raw = np.frombuffer(window.data, np.uint8)
         at = window.at.astype(np.int64)

@@ -31,7 +31,7 @@ SAMPLE = [
 STACK = [
     pa.field("stack", pa.uint32()), pa.field("kernel", pa.list_(pa.uint64())), pa.field("user", pa.list_(pa.uint64()))
 ]  # fmt: skip
-# kind: found (was there before), comm, exec, fork; row: place among tasks and maps, which are in the order of time
+# kind: found (was there before), comm, exec, fork, exit; row: place among tasks and maps, in the order of time
 TASK = [
     pa.field("row", pa.uint64()), pa.field("time_ns", pa.uint64()), pa.field("kind", NAME),
     pa.field("pid", pa.uint32()), pa.field("tid", pa.uint32()), pa.field("parent_pid", pa.uint32()),

@@ -15,13 +15,14 @@ from linscope.columns.spaces import CommBuilder, SpaceBuilder
 
 _KERNEL_MODES = (pe.PERF_RECORD_MISC_KERNEL, pe.PERF_RECORD_MISC_GUEST_KERNEL)
 
-# What a builder of spaces and names needs; all others are only counted (and kept by those who ask for raw records).
+# What says something of spaces, names and families; all others are only counted (and kept for who asks for records).
 WANTED = frozenset(
     (
         pe.PERF_RECORD_MMAP,
         pe.PERF_RECORD_MMAP2,
         pe.PERF_RECORD_COMM,
         pe.PERF_RECORD_FORK,
+        pe.PERF_RECORD_EXIT,
         pe.PERF_RECORD_KSYMBOL,
         pe.PERF_RECORD_LOST,
         pe.PERF_RECORD_LOST_SAMPLES,

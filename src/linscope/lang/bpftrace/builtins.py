@@ -16,6 +16,7 @@ from linscope.lang.bpftrace.convert import CONTEXT, Place, add, at, load, number
 from linscope.lang.bpftrace.members import member
 from linscope.lang.bpftrace.problems import Wrong
 from linscope.lang.bpftrace.state import NeedsOneProbe
+from linscope.lang.unit import LEADER_COMM, PARENT, PARENT_COMM
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _KTIME, _RANDOM, _CPU, _PID_TGID, _UID_GID, _COMM = 5, 7, 8, 14, 15, 16
 _CURRENT_TASK, _NUMA_NODE, _CGROUP, _JIFFIES, _NS_PID_TGID, _FUNCTION = 35, 42, 80, 118, 120, 173
 _CLOCKS = {"monotonic": (5, "ktime_get_ns"), "boot": (125, "ktime_get_boot_ns"), "tai": (208, "ktime_get_tai_ns")}
+_COMM_TYPE = t.Array(t.Int(1, True, "char"), 16)
 _INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # include/uapi/linux/nsfs.h, PROC_PID_INIT_INO
 PROBES_ON_INSTRUCTIONS = ("kprobe", "kretprobe", "uprobe", "uretprobe", "usdt")
 _PROBES_WITH_REGISTERS = (*PROBES_ON_INSTRUCTIONS, "profile", "interval", "software", "hardware", "watchpoint")
@@ -182,23 +184,33 @@ def _of_task(body: Body, span: Span, *path: str) -> ir.Expression:
     return load(body, found) if isinstance(found, Place) else found
 
 
+def _of_family(body: Body, span: Span, type: t.Type, offset: int) -> ir.Expression | None:
+    """In a replay, what recordings know of a process beside itself; None: the task is to be asked."""
+    recorded = body.script.options.recorded
+    if recorded is None or recorded.captures:
+        return None
+    return load(body, Place(type, add(ir.Family(t.UINT64), offset), t.KERNEL, span))
+
+
 def ppid(body: Body, span: Span) -> ir.Expression:
     """The parent process."""
-    return ir.Convert(t.UINT32, _of_task(body, span, "real_parent", "tgid"))
+    return _of_family(body, span, t.UINT32, PARENT) or ir.Convert(t.UINT32, _of_task(body, span, "real_parent", "tgid"))
 
 
 def pcomm(body: Body, span: Span) -> ir.Expression:
     """The parent's name."""
-    return _of_task(body, span, "real_parent", "comm")
+    return _of_family(body, span, _COMM_TYPE, PARENT_COMM) or _of_task(body, span, "real_parent", "comm")
 
 
 def leader_comm(body: Body, span: Span) -> ir.Expression:
     """The name of the process's first thread."""
-    return _of_task(body, span, "group_leader", "comm")
+    return _of_family(body, span, _COMM_TYPE, LEADER_COMM) or _of_task(body, span, "group_leader", "comm")
 
 
 def leader_tid(body: Body, span: Span) -> ir.Expression:
     """The process's first thread."""
+    if body.script.options.replay:
+        return process_ids(body, thread=False)
     return ir.Convert(t.UINT32, _of_task(body, span, "group_leader", "pid"))
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     class Recorded(Protocol):
         """What a recording gives to the compiler instead of the kernel; see probes/recorded.py."""
 
+        captures: bool  # what the script read live is known
+
         def definitions(
             self, parts: Sequence[tuple[str, int]], *, include_dirs: Sequence[str] = (), includes: Sequence[str] = ()
         ) -> Definitions: ...

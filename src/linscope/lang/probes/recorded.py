@@ -36,16 +36,18 @@ class RecordedEvents:
 
     def __init__(
         self, tracepoints: Sequence[str], counters: Sequence[str], read_format: Callable[[str, str], str | None], *,
-        same_kernel: bool = False,
+        same_kernel: bool = False, captures: bool = False,
     ) -> None:  # fmt: skip
         """tracepoints: "subsystem:event"; counters: the names of other events, which samples were taken of.
 
         read_format: the text of a tracepoint's format; same_kernel: the running kernel is the recorded one.
+        captures: the recording has what the script read live.
         """
         self.tracepoints = list(tracepoints)
         self.counters = list(counters)
         self._read_format = read_format
         self._same_kernel = same_kernel
+        self.captures = captures
 
     def definitions(
         self, parts: Sequence[tuple[str, int]], *, include_dirs: Sequence[str] = (), includes: Sequence[str] = ()

@@ -38,9 +38,10 @@ def _change(record: SideRecord, order: str, build_ids: dict[str, str]) -> Change
         pid, tid = struct.unpack_from(order + "II", body)
         kind = "exec" if misc & pe.PERF_RECORD_MISC_COMM_EXEC else "comm"
         return Change(time, kind, pid, tid, comm=body[8:].partition(b"\0")[0])
-    if record.type == pe.PERF_RECORD_FORK:
+    if record.type in (pe.PERF_RECORD_FORK, pe.PERF_RECORD_EXIT):
         pid, parent_pid, tid, parent_tid = struct.unpack_from(order + "IIII", body)
         kind = "found" if misc & pe.PERF_RECORD_MISC_FORK_EXEC else "fork"
+        kind = "exit" if record.type == pe.PERF_RECORD_EXIT else kind
         return Change(time, kind, pid, tid, parent_pid, parent_tid)
     if record.type not in _MAPS:
         return None

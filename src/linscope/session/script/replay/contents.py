@@ -46,6 +46,14 @@ if TYPE_CHECKING:
         stacks: tuple[NDArray[np.uint32], NDArray[np.uint32], StackTable] | None  # of the kernel, of the user
         captures: Captures | None = None
         weight: NDArray[np.uint64] | None = None  # periods, when they were asked for
+        families: tuple[NDArray[np.uint32], Sequence[Family]] | None = None  # number of each event's: that
+
+    class Family(NamedTuple):
+        """What a process has beside itself; None: not known."""
+
+        parent: int | None  # process
+        parent_comm: bytes | None
+        leader_comm: bytes | None  # the name of its first thread
 
     class Captures(NamedTuple):
         """What programs read when they ran live, ordered by row; the columns have one length."""
@@ -81,6 +89,7 @@ if TYPE_CHECKING:
         samples: bool = False  # where samples were taken
         runs: Sequence[Sequence[int]] = ()  # the programs of each event
         weight: bool = False
+        families: bool = False
         changes: bool = False  # Contents.changes and losses
 
     class Contents(Protocol):
@@ -117,15 +126,17 @@ if TYPE_CHECKING:
         def problems(self) -> list[str]: ...
 else:
     Window = namedtuple(
-        "Window", "data time_ns cpu pid tid event at size comm mode address stacks captures weight",
-        defaults=(None, None),
+        "Window", "data time_ns cpu pid tid event at size comm mode address stacks captures weight families",
+        defaults=(None, None, None),
     )  # fmt: skip
     Captures = namedtuple("Captures", "row program kind value at size")
     StackTable = namedtuple("StackTable", "offsets addresses")
     Origin = namedtuple("Origin", "host machine big_endian long_size command", defaults=("", "", False, 8, ()))
     Wanted = namedtuple(
-        "Wanted", "events comm stacks samples runs weight changes", defaults=(False, False, False, (), False, False)
-    )
+        "Wanted", "events comm stacks samples runs weight families changes",
+        defaults=(False, False, False, (), False, False, False),
+    )  # fmt: skip
+    Family = namedtuple("Family", "parent parent_comm leader_comm")
 
 
 class Names:
@@ -150,6 +161,11 @@ class Names:
         """A new thread, with its parent's name."""
         self._room(max(tid, parent))
         self._of[tid] = self._of[parent]
+
+    def text(self, tid: int) -> bytes | None:
+        """The name that a thread has now; None: not known."""
+        number = int(self._of[tid]) if tid < len(self._of) else 0
+        return self._names[number] if number else None
 
     def _room(self, tid: int) -> None:
         if tid >= len(self._of):

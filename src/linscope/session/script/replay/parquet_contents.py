@@ -20,6 +20,7 @@ from linscope.formats.parquet.reader import ParquetRecording, TableFile, numbers
 from linscope.session.script.replay.captured import made_captures
 from linscope.session.script.replay.contents import NO_CPU, Captures, Origin, StackTable, Wanted, Window
 from linscope.session.script.replay.perf_contents import lies_where_it_lay
+from linscope.session.script.replay.tasks import Tasks
 from linscope.session.script.values import NOT_RECORDED
 
 if TYPE_CHECKING:
@@ -87,15 +88,20 @@ class ParquetContents:
         captures = self.recording.tables.get("captures") if self.session else None
         self._captures = _Captures(captures) if captures is not None else None
         changes = self.recording.changes()
+        tasks = Tasks() if wanted.families else None
         done = 0
         for data, whole in _merged(sources):
-            last = int(whole["time"][-1])
+            before, last = done, int(whole["time"][-1])
             while done < len(changes) and changes[done].time_ns <= last:
                 apply(changes[done], self._spaces)
                 done += 1
             if wanted.changes:
                 self.changes = changes[:done]
-            yield self._window(data, whole, stacks)
+            families = None
+            if tasks is not None:
+                columns = whole["time"], whole["tid"], whole["pid"]
+                families = tasks.at(*columns, changes[before:done], names=False, families=True)[1]
+            yield self._window(data, whole, stacks)._replace(families=families)
         for change in changes[done:]:
             apply(change, self._spaces)
         self.changes = changes if wanted.changes else []

@@ -17,21 +17,23 @@ from linscope.formats.perf_data.reader import PerfDataFile
 from linscope.formats.perf_data.stream import Chunk, ToolRecord
 from linscope.session.script.replay.captured import CaptureReader
 from linscope.session.script.replay.changes import changes_of
-from linscope.session.script.replay.contents import CAPTURE_EVENT, Names, Wanted, Window
+from linscope.session.script.replay.contents import CAPTURE_EVENT, Wanted, Window
 from linscope.session.script.replay.mapped import map_file, mapped_stream
 from linscope.session.script.replay.ordering import Pending
 from linscope.session.script.replay.perf_stacks import WindowStacks
+from linscope.session.script.replay.tasks import Tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from linscope.columns.changes import Change
     from linscope.session.script.replay.perf_contents import PerfContents
 
 _ENOUGH = 1 << 16  # events of a window, where their order allows it
 _COLUMNS = ("time", "cpu", "pid", "tid", "event", "raw_size", "misc", "weight", "stack")
 _COMMON_PID = 4  # offset in a raw record: common_type, common_flags, common_preempt_count, common_pid
 _ENDED = 0xFFFFFFFF  # the thread's number, of one that has ended
-_TIMES = {pe.PERF_RECORD_COMM, pe.PERF_RECORD_FORK}
+_OF_TASKS = {pe.PERF_RECORD_COMM, pe.PERF_RECORD_FORK, pe.PERF_RECORD_EXIT}
 
 
 class PerfWindows:
@@ -49,9 +51,8 @@ class PerfWindows:
         if event >= 0 and wanted.runs:
             self.captures = CaptureReader(event, wanted.runs, contents.start_ns or 0)
         self.rows = 0  # of events, over all chunks
-        self.names = Names()
+        self.tasks = Tasks()
         self.comms = CommBuilder()
-        self.processes: dict[int, int] = {}  # of threads
         without = {
             name
             for name, asked in (("stack", wanted.stacks), ("misc", wanted.samples), ("weight", wanted.weight))
@@ -143,7 +144,7 @@ class PerfWindows:
         """A window of all that is not newer than limit (None: of all)."""
         found = self.pending.give(limit)
         if found is None:
-            self._apply_side(limit)
+            self.tasks.take(self._apply_side(limit))
         else:
             yield self._window(*found, limit)
 
@@ -152,8 +153,11 @@ class PerfWindows:
         pid, at = whole["pid"], whole["at"]
         if int(tid.max()) == _ENDED:  # perf gives -1 for a thread that has ended already; the record knows it
             tid, pid = self._ended(data, whole)
-        numbers = self._name_numbers(time, tid, limit)
-        comm = self.names.texts(numbers, tid, cpu) if self.wanted.comm else np.empty(0, "S16")
+        wanted, tasks = self.wanted, self.tasks
+        names, families = tasks.at(
+            time, tid, pid, self._apply_side(limit), names=wanted.comm, families=wanted.families
+        )
+        comm = tasks.names.texts(names, tid, cpu) if wanted.comm else np.empty(0, "S16")
         nothing = np.empty(0, np.uint64)
         stacks = None
         if self.stacks is not None:
@@ -162,7 +166,7 @@ class PerfWindows:
         return Window(
             data, time, cpu, pid, tid, whole["event"], at, whole["raw_size"], comm,
             whole.get("misc", nothing.astype(np.uint16)) & np.uint16(pe.PERF_RECORD_MISC_CPUMODE_MASK),
-            whole.get("address", nothing), stacks, captures, whole.get("weight"),
+            whole.get("address", nothing), stacks, captures, whole.get("weight"), families,
         )  # fmt: skip
 
     def _ended(
@@ -174,13 +178,13 @@ class PerfWindows:
         for row in rows.tolist():
             (tid[row],) = struct.unpack_from(order + "I", data, int(whole["at"][row]) + _COMMON_PID)
             if pid[row] == _ENDED:
-                pid[row] = self.processes.get(int(tid[row]), int(tid[row]))
+                pid[row] = self.tasks.processes.get(int(tid[row]), int(tid[row]))
         return tid, pid
 
     # -- names and mappings
 
-    def _apply_side(self, limit: int | None) -> list[sideband.SideRecord]:
-        """Take in side-band records up to a time; gives those that name threads."""
+    def _apply_side(self, limit: int | None) -> list[Change]:
+        """Take in side-band records up to a time; gives what they say of threads."""
         if not self.side:
             return []
         self.side.sort(key=lambda record: record.time_ns)
@@ -192,43 +196,17 @@ class PerfWindows:
         big = self.contents.file.header.big_endian
         losses, damaged = sideband.apply(ready, big, self.build_ids, self.contents.spaces, self.comms)
         self.contents.losses += losses
+        changes = changes_of(
+            ready if self.wanted.changes else [one for one in ready if one.type in _OF_TASKS], big, self.build_ids
+        )
         if self.wanted.changes:
-            self.contents.changes += changes_of(ready, big, self.build_ids)
+            self.contents.changes += changes
         if damaged:
             self.contents.file.problems.append(
                 FormatError(f"{len(damaged)} records of mappings or names are damaged", where=self.contents.where,
                             offset=damaged[0])
             )  # fmt: skip
-        return [record for record in ready if record.type in _TIMES]
-
-    def _name_numbers(self, time: NDArray[np.uint64], tid: NDArray[np.uint32], limit: int | None) -> NDArray[np.uint32]:
-        """The names that the threads of a window have at each of its events."""
-        changes = self._apply_side(limit)
-        numbers = np.empty(len(time), np.uint32)
-        if not changes:
-            return self.names.at(tid) if self.wanted.comm else numbers
-        order = ">" if self.contents.file.header.big_endian else "<"
-        places = np.searchsorted(time, np.array([change.time_ns for change in changes], np.uint64)).tolist()
-        done = 0
-        for place, change in zip(places, changes, strict=True):
-            if place > done:
-                numbers[done:place] = self.names.at(tid[done:place])
-                done = place
-            self._apply_name(change, order)
-        numbers[done:] = self.names.at(tid[done:])
-        return numbers
-
-    def _apply_name(self, change: sideband.SideRecord, order: str) -> None:
-        body = change.body
-        if change.type == pe.PERF_RECORD_COMM and len(body) >= 8:
-            pid, tid = struct.unpack_from(order + "II", body)
-            self.names.name(tid, body[8:].partition(b"\0")[0])
-            self.processes[tid] = pid
-        elif change.type == pe.PERF_RECORD_FORK and len(body) >= 16:
-            pid, _, tid, parent = struct.unpack_from(order + "IIII", body)
-            if tid != parent:
-                self.names.fork(tid, parent)
-            self.processes[tid] = pid
+        return changes
 
 
 def _instruction_at(sample_type: int) -> int:

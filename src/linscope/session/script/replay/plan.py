@@ -37,7 +37,7 @@ class Plan:
         self.programs = unit.programs
         self.probe_count = sum(len(program.probes) for program in unit.programs)
         self.calls: dict[int, dict[int, list[int]]] = {}  # recorded event -> number of a system call -> what runs
-        self.needs_samples = False
+        self.needs_samples = self.needs_families = False
         dispatch: dict[int, list[ir.Statement]] = {}
         for number, program in enumerate(unit.programs, 1):
             dispatch[number] = program.body
@@ -97,6 +97,7 @@ def recorded_events(contents: Contents) -> RecordedEvents:
         [name for name, is_tracepoint in pairs if is_tracepoint],
         [name for name, is_tracepoint in pairs if not is_tracepoint],
         contents.read_format, same_kernel=contents.same_kernel,
+        captures=bool(contents.session),
     )  # fmt: skip
 
 
@@ -109,7 +110,10 @@ def compile_for(contents: Contents, text: str, where: str, options: Options) -> 
         process=contents.has_process, kernel_stacks=contents.kernel_stacks, user_stacks=contents.user_stacks,
         captures=bool(contents.session), cpu=contents.has_cpu,
     )  # fmt: skip
-    return Plan(mark(unit, known), contents, recorded)
+    needs_families = uses(unit, (ir.Family,))
+    plan = Plan(mark(unit, known), contents, recorded)
+    plan.needs_families = needs_families
+    return plan
 
 
 def _walk(node: object) -> Iterator[object]:

@@ -22,7 +22,7 @@ from linscope.session.script.events import Handlers, make_handlers
 from linscope.session.script.map_values import ScriptMap
 from linscope.session.script.output import JsonForm, Output, TextForm, error
 from linscope.session.script.replay.contents import Wanted
-from linscope.session.script.replay.facts import FACTS, STOPPED, facts
+from linscope.session.script.replay.facts import FACTS, STOPPED, facts, families
 from linscope.session.script.replay.recorded_maps import RecordedMap, event_without
 from linscope.session.script.replay.recorded_names import wall_text
 
@@ -155,7 +155,8 @@ class Replay:
         """All of it; returns the exit code.  Raises FormatError for a damaged recording."""
         plan = self.plan
         captured = plan.runs if self.contents.session else ()
-        wanted = Wanted(plan.wanted, plan.needs_comm, plan.needs_stacks, plan.needs_samples, captured)
+        asked = plan.needs_comm, plan.needs_stacks, plan.needs_samples
+        wanted = Wanted(plan.wanted, *asked, captured, families=plan.needs_families)
         runs = _Runs(plan)
         begun = False
         for window in self.contents.windows(wanted):
@@ -237,6 +238,8 @@ class Replay:
         place, number = runs.of(window)
         time = window.time_ns if place is None else window.time_ns[place]
         self._facts = facts(self.machine, window.data, window.captures, place, number)
+        if window.families is not None:
+            self._facts = families(self.machine, window.families, place)
         stopped = self._facts.pop(STOPPED, None)
         if stopped is not None:
             number = np.where(stopped, np.uint32(0), number)

@@ -36,6 +36,7 @@ _CAPTURED = (15, 35, 80)  # what programs that capture tell
 _CURRENT = (_PID_TGID, _COMM, _CPU)  # nobody knows on which task an interval falls
 _REGISTERS = (128, 136)  # offsets of ip and cs, which samples have
 _SAMPLED = ("profile", "software", "hardware")
+FAMILY_ADDRESS = 2**64 - 2**16
 COUNTS = "@<not recorded>"  # the map of how often what was missing: reason -> count
 _KEYED = (ir.MapGet, ir.MapHas, ir.MapDelete, ir.MapAdd, ir.Aggregated)
 
@@ -452,7 +453,8 @@ class Marker:
         made, flags = self._children(node)
         if _contains(node.address, ir.Context):
             return made, flags
-        failed = self._new_flag("memory of the process" if node.space == t.USER else "memory of the kernel")
+        of_family = "parents" if _contains(node.address, ir.Family) else "memory of the kernel"
+        failed = self._new_flag("memory of the process" if node.space == t.USER else of_family)
         return _with(made, failed=failed), (flags - ALWAYS) | {failed}
 
     def get(self, node: ir.Get) -> tuple[ir.Expression, Flags]:
@@ -591,5 +593,6 @@ _EXPRESSIONS: dict[type, Callable[[Marker, Any], tuple[ir.Expression, Flags]]] =
     ir.Load: Marker.read, ir.LoadString: Marker.read, ir.LoadBuffer: Marker.read, ir.Get: Marker.get,
     ir.Helper: Marker.helper, ir.Fill: Marker.helper, ir.Binary: Marker.binary, ir.KernelFunction: Marker.never,
     ir.PerCpuAddress: Marker.never, ir.NotRecorded: Marker.never, ir.FromContext: Marker.context,
+    ir.Family: lambda _, node: (_number(FAMILY_ADDRESS), NONE),
     ir.StackTrace: Marker.stack, ir.StackLength: Marker.stack, ir.Do: Marker.do, ir.Build: Marker.build,
 }  # fmt: skip
