@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from linscope.crash import COMMANDS
 from linscope.crash.command import parse_line
 from linscope.errors import LinscopeError, UnknownNameError, UsageError
+from linscope.kernel.path import Paths
 from linscope.kernel.stacks import Stacks
 from linscope.kernel.task import find_task, iter_idle, iter_tasks
 from linscope.picture.rows import Rows
@@ -39,6 +40,7 @@ class Session:
         self._task: Object | None = None
         self._stacks: Stacks | None = None
         self.aliases = dict(ALIASES)
+        self.paths = Paths(kernel)
 
     def __repr__(self) -> str:
         return f"<crash session over {self.kernel!r}>"
