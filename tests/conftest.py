@@ -24,7 +24,7 @@ SHARED = ROOT.parent / "shared"
 # Tools of Debian that tests compare with; a machine where apt can install them has no excuse.
 REQUIRED_IN_CI = (
     "perf", "chromium", "readelf", "node", "trace-cmd", "bpftool", "pahole", "qemu-system-x86_64", "cpio", "clang",
-    "llvm-objdump", "gcc", "bpftrace",
+    "llvm-objdump", "gcc", "bpftrace", "makedumpfile",
 )  # fmt: skip
 
 

@@ -26,6 +26,9 @@ _SUB_HEADERS = (  # the fields that came with each version
     (6, "<QQQ", ("start_pfn_64", "end_pfn_64", "max_mapnr_64")),
 )
 _MAX_VERSION = 6
+_SUB_LAYOUT = struct.Struct("<" + "".join(layout[1:] for _, layout, _ in _SUB_HEADERS))
+_SUB_NAMES = tuple(name for _, _, names in _SUB_HEADERS for name in names)
+SUB_HEADER_SIZE = _SUB_LAYOUT.size
 _NARROW = ("i386", "i486", "i586", "i686", "armv7l", "armv6l", "ppc", "s390", "mips")  # uname -m of 32-bit machines
 
 
@@ -99,7 +102,7 @@ def read_kdump_header(file: Source) -> KdumpHeader:
 
 def _read_sub_header(file: Source, offset: int, version: int) -> dict[str, int]:
     found: dict[str, int] = {}
-    data = file.read(offset, sum(struct.calcsize(layout) for _, layout, _ in _SUB_HEADERS), "kdump sub header")
+    data = file.read(offset, SUB_HEADER_SIZE, "kdump sub header")
     at = 0
     for since, layout, names in _SUB_HEADERS:
         if since > version:
@@ -107,3 +110,15 @@ def _read_sub_header(file: Source, offset: int, version: int) -> dict[str, int]:
         found |= zip(names, struct.unpack_from(layout, data, at), strict=True)
         at += struct.calcsize(layout)
     return found
+
+
+def pack_kdump_header(header: KdumpHeader) -> bytes:
+    """The first block and the sub header behind it, as read_kdump_header reads them."""
+    names = b"".join(name.encode()[:64].ljust(65, b"\0") for name in header.utsname)
+    sub_blocks = header.bitmap_offset // header.block_size - 1
+    bitmap_blocks = 2 * header.bitmap_size // header.block_size
+    head = _HEADER.pack(
+        SIGNATURE, header.version, names, header.time_s, 0, header.status, header.block_size, sub_blocks, bitmap_blocks,
+        min(header.pages, 0xFFFF_FFFF), 0, 0, 0, 0, header.cpus,
+    )  # fmt: skip
+    return head.ljust(header.block_size, b"\0") + _SUB_LAYOUT.pack(*(header.sub.get(name, 0) for name in _SUB_NAMES))

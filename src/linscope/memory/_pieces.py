@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from linscope.errors import MemoryFault
-from linscope.memory.physical import PhysicalMemory, merge_ranges
+from linscope.memory.physical import ADDRESS_END, PhysicalMemory, merge_ranges
 
 ZERO, CUT = -1, -2  # instead of a file offset
 
@@ -141,5 +141,6 @@ class PieceMemory(PhysicalMemory):
     def _iter_ranges(self) -> Iterator[tuple[int, int]]:
         yield from merge_ranges((piece.first, piece.behind) for piece in self.pieces.pieces)
 
-    def _iter_present(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+    def iter_present(self, start: int = 0, end: int = ADDRESS_END) -> Iterator[tuple[int, int]]:
+        """See PhysicalMemory."""
         yield from self.pieces.iter_present(start, end)

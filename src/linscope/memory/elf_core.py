@@ -89,6 +89,7 @@ class ElfMemory(PieceMemory):
         super().__init__(file, pieces)
         self.machine = core.machine
         self.segments = core.segments
+        self.notes = core.notes
         self.vmcoreinfo = find_vmcoreinfo_note(core.notes)
         if self.machine == "x86_64":
             self.cpus = read_cpus(core.notes)

@@ -34,6 +34,7 @@ class KcoreMemory(PieceMemory):
             file, [Piece(one.physical, one.physical + one.memory_size, one.offset) for one in known]
         )
         self.machine = core.machine
+        self.notes = core.notes
         self.vmcoreinfo = find_vmcoreinfo_note(core.notes)
         self.virtual = Pieces(
             file, [Piece(one.virtual, one.virtual + one.memory_size, one.offset) for one in core.segments]

@@ -19,7 +19,7 @@ from linscope.memory._bitmap import Bitmap
 from linscope.memory._kdump_header import INCOMPLETE, KdumpHeader, read_kdump_header
 from linscope.memory._pieces import Source
 from linscope.memory._unpack import COMPRESSIONS, Unpack, find_unpacker
-from linscope.memory.physical import FRAME_SIZE, PhysicalMemory, merge_ranges
+from linscope.memory.physical import ADDRESS_END, FRAME_SIZE, PhysicalMemory, merge_ranges
 from linscope.memory.registers import find_vmcoreinfo_note, read_cpus
 
 _DESCRIPTOR = struct.Struct("<QIIQ")  # offset, size, flags, page_flags
@@ -101,8 +101,10 @@ class KdumpMemory(PhysicalMemory):
         for file, header in zip(files, headers, strict=True):
             sub = header.sub
             notes = list(iter_notes(file.peek(sub.get("offset_note", 0), min(sub.get("size_note", 0), _MAX_NOTES))))
-            if notes and not self.cpus and self.machine == "x86_64":
-                self.cpus = read_cpus(notes)
+            if notes and not self.notes:
+                self.notes = notes
+                if self.machine == "x86_64":
+                    self.cpus = read_cpus(notes)
             if self.vmcoreinfo is None:
                 size = min(sub.get("size_vmcoreinfo", 0), _MAX_NOTES)
                 text = file.peek(sub.get("offset_vmcoreinfo", 0), size).rstrip(b"\0")
@@ -224,7 +226,8 @@ class KdumpMemory(PhysicalMemory):
         shift = self._shift
         yield from merge_ranges((first << shift, behind << shift) for first, behind in self._had.iter_runs())
 
-    def _iter_present(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+    def iter_present(self, start: int = 0, end: int = ADDRESS_END) -> Iterator[tuple[int, int]]:
+        """See PhysicalMemory."""
         shift = self._shift
         for part in self._parts:
             low, high = max(part.first, start >> shift), min(part.behind, (end + self.block_size - 1) >> shift)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice, pairwise
 from typing import NamedTuple, Protocol
 
+from linscope.binfmt.notes import Note
 from linscope.errors import MemoryFault, UsageError
 from linscope.memory.registers import CpuRegisters
 
@@ -51,6 +52,7 @@ class PhysicalMemory:
         """where: its name in messages; files: closed with it."""
         self.where = where
         self.vmcoreinfo: bytes | None = None  # the text of the note; kernel_space() looks for one where there is none
+        self.notes: list[Note] = []  # as they came with it
         self.cpus: list[CpuRegisters] = []
         self._files = list(files)
         self._frames: dict[int, bytes] = {}
@@ -121,7 +123,7 @@ class PhysicalMemory:
 
     def iter_chunks(self, start: int = 0, end: int = ADDRESS_END) -> Iterator[tuple[int, bytes]]:
         """(address, bytes) of all memory that can be read, in order, at most 1 MB at once."""
-        for first, behind in self._iter_present(start, end):
+        for first, behind in self.iter_present(start, end):
             at = first
             while at < behind:
                 size = min(_CHUNK, behind - at)
@@ -185,7 +187,7 @@ class PhysicalMemory:
     def _iter_ranges(self) -> Iterator[tuple[int, int]]:
         raise NotImplementedError
 
-    def _iter_present(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+    def iter_present(self, start: int = 0, end: int = ADDRESS_END) -> Iterator[tuple[int, int]]:
         """(first, behind the last) of what the file has, clipped to start..end."""
         raise NotImplementedError
 
