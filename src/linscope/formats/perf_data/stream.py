@@ -39,6 +39,13 @@ class ToolRecord(NamedTuple):
     position: int
 
 
+def _body(data: bytes | memoryview, type_: int, size: int) -> bytes:
+    """What ToolRecord.body has; size: of the record itself, which of TRACING_DATA is 12, or 16 since it has padding."""
+    if type_ == pf.PERF_RECORD_HEADER_TRACING_DATA:
+        return bytes(data[8:12]) + bytes(data[size:])
+    return bytes(data[8:])
+
+
 class _BoundedBuffer:
     """What a decompressor writes to: raises OverflowError before a few bytes become gigabytes."""
 
@@ -221,7 +228,7 @@ class RecordStream:
             (length,) = struct.unpack_from(order + "Q", data, 8)
             yield from self._decompressed(data[16 : min(size, 16 + length)], position)
         else:
-            yield ToolRecord(type_, misc, bytes(data[8:]), position)
+            yield ToolRecord(type_, misc, _body(data, type_, size), position)
 
     def _decompressed(self, data: memoryview, position: int) -> Iterator[Chunk | ToolRecord]:
         import zstandard
@@ -262,12 +269,12 @@ class RecordStream:
             if size == 0 or size + extra > len(whole) - at:
                 break
             order = ">" if self.big_endian else "<"
-            type_, misc, _ = struct.unpack_from(order + "IHH", whole, at)
+            type_, misc, own = struct.unpack_from(order + "IHH", whole, at)
             if type_ in (pf.PERF_RECORD_COMPRESSED, pf.PERF_RECORD_COMPRESSED2):
                 self.problem = FormatError(
                     "a compressed record inside of one", where=self.where, offset=position
                 )
                 return
-            yield ToolRecord(type_, misc, bytes(whole[at + 8 : at + size]), position)
+            yield ToolRecord(type_, misc, _body(whole[at : at + size], type_, own), position)
             at += size + extra
         self._pending = bytearray(whole[at:])
