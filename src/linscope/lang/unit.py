@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 HEADER_SIZE = 8  # bytes of an event before its values
 BUCKETED = (t.Histogram, t.LinearHistogram, t.TimeSeries)
 MOST_STRINGS = 16  # of join()
-PARENT, PARENT_COMM, LEADER_COMM, FAMILY_SIZE = 0, 4, 20, 36  # offsets in a family, bytes
+PARENT, PARENT_COMM, LEADER_COMM = 0, 4, 20  # offsets in a family, bytes
+FAMILY_ADDRESS = 2**64 - 2**16  # where no memory is
 
 
 def is_variable(type: t.Type) -> bool:

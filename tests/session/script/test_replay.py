@@ -103,6 +103,13 @@ def test_a_value_that_was_not_recorded_is_printed_as_such(capfd: pytest.CaptureF
     assert "WARNING: 2 values were not recorded" in capfd.readouterr().err
 
 
+def test_the_task_was_not_recorded_and_is_no_number() -> None:
+    script = T + '{ printf("%p %d\\n", curtask, ppid); @[curtask] = count() } '
+    script += 'interval:ms:1 { printf("%s\\n", pcomm); exit() }'
+    found = lines(script, Made(1), Made(SECOND))
+    assert found == ["<not recorded> <not recorded>", "<not recorded>", "@[<not recorded>]: 1"]
+
+
 def test_only_the_part_of_a_tuple_that_was_not_recorded() -> None:
     assert lines(T + "{ print((uid, args.number, str(args.pointer))) }", Made(1, number=4, pointer=0x1000)) == [
         "(<not recorded>, 4, <not recorded>)"

@@ -36,18 +36,19 @@ class RecordedEvents:
 
     def __init__(
         self, tracepoints: Sequence[str], counters: Sequence[str], read_format: Callable[[str, str], str | None], *,
-        same_kernel: bool = False, captures: bool = False,
+        same_kernel: bool = False, captures: bool = False, same_calls: bool = True,
     ) -> None:  # fmt: skip
         """tracepoints: "subsystem:event"; counters: the names of other events, which samples were taken of.
 
         read_format: the text of a tracepoint's format; same_kernel: the running kernel is the recorded one.
-        captures: the recording has what the script read live.
+        captures: it has what the script read live; same_calls: its system calls have the numbers of this machine.
         """
         self.tracepoints = list(tracepoints)
         self.counters = list(counters)
         self._read_format = read_format
         self._same_kernel = same_kernel
         self.captures = captures
+        self._same_calls = same_calls
 
     def definitions(
         self, parts: Sequence[tuple[str, int]], *, include_dirs: Sequence[str] = (), includes: Sequence[str] = ()
@@ -72,6 +73,8 @@ class RecordedEvents:
 
     def raw_syscalls(self, event: str) -> str:
         """The raw_syscalls event that has what a system call's tracepoint has, when only it was recorded; else ""."""
+        if not self._same_calls:
+            return ""
         for side in SYSCALL_SIDES:
             if event.startswith(side + "_") and f"raw_syscalls:{side}" in self.tracepoints:
                 return "" if f"syscalls:{event}" in self.tracepoints else f"raw_syscalls:{side}"
@@ -107,10 +110,13 @@ class RecordedEvents:
             if f"{system}:{event}" in self.tracepoints or (system == "syscalls" and self.format(system, event)):
                 return [Probe("tracepoint", point.name, module=system, target=event)]
             hint = near(f"{system}:{event}", self.tracepoints, "tracepoint:")
-            recorded = ", ".join(self.tracepoints[:8]) or "no tracepoint"
-            raise probe_error(
-                point.text, f"tracepoint not recorded: {system}:{event}", hint or f"the recording has {recorded}"
-            )
+            recorded = "the recording has " + (", ".join(self.tracepoints[:8]) or "no tracepoint")
+            if any(name.startswith("tracepoint:") for name in self.tracepoints):
+                recorded = (
+                    "the recording was cut off in front of the names of its events, and was not made by the kernel "
+                    f"that runs here: {', '.join(self.tracepoints[:8])}"
+                )
+            raise probe_error(point.text, f"tracepoint not recorded: {system}:{event}", hint or recorded)
         pairs = [tuple(one.split(":", 1)) for one in self.tracepoints]
         pairs += self._calls_by_number(event) if matches(system, "syscalls") else []
         found = [

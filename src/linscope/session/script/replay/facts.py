@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linscope.lang.codegen.capture import STOPPED as CAPTURED_STOP
-from linscope.lang.unit import LEADER_COMM, PARENT, PARENT_COMM
-from linscope.session.script.replay.unrecorded import FAMILY_ADDRESS
+from linscope.lang.unit import FAMILY_ADDRESS, LEADER_COMM, PARENT, PARENT_COMM
 
 if TYPE_CHECKING:
     from linscope.bpf.vm.machine import Machine

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from linscope.lang import ir
 from linscope.lang.bpftrace.compiler import compile
 from linscope.lang.probe import Probe
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from linscope.lang.bpftrace.options import Options
-    from linscope.session.script.replay.contents import Contents
+    from linscope.session.script.replay.contents import Contents, Origin
 
 _COMM, STACKS = 16, "stacks"
 _SAMPLED = ("profile", "software", "hardware")
@@ -97,8 +99,12 @@ def recorded_events(contents: Contents) -> RecordedEvents:
         [name for name, is_tracepoint in pairs if is_tracepoint],
         [name for name, is_tracepoint in pairs if not is_tracepoint],
         contents.read_format, same_kernel=contents.same_kernel,
-        captures=bool(contents.session),
+        captures=bool(contents.session), same_calls=_same_calls(contents.origin),
     )  # fmt: skip
+
+
+def _same_calls(origin: Origin) -> bool:
+    return origin.machine in ("", os.uname().machine) and origin.long_size == 8 and not origin.big_endian
 
 
 def compile_for(contents: Contents, text: str, where: str, options: Options) -> Plan:

@@ -159,7 +159,12 @@ class Replay:
         wanted = Wanted(plan.wanted, *asked, captured, families=plan.needs_families)
         runs = _Runs(plan)
         begun = False
-        for window in self.contents.windows(wanted):
+        windows = self.contents.windows(wanted)
+        if self.contents.origin.big_endian:
+            from linscope.session.script.replay.byte_order import native_windows
+
+            windows = native_windows(self.contents, windows)
+        for window in windows:
             if not begun:
                 self._begin(int(window.time_ns[0]))
                 begun = True

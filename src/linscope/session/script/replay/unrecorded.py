@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from linscope.lang import ir
 from linscope.lang import types as t
+from linscope.lang.unit import FAMILY_ADDRESS
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
@@ -31,12 +32,12 @@ _TEXTS = (t.String, t.Buffer)
 # helpers of include/uapi/linux/bpf.h, enum bpf_func_id, whose answers recordings do not have
 _TASK, _PID_TGID, _COMM, _CPU = 35, 14, 16, 8
 _NEVER = {15: "user and group", 42: "memory node", 118: "jiffies", 125: "boot time", 208: "TAI", 46: "socket's cookie"}
+_NEVER[_TASK] = "memory of the kernel"
 _CGROUP = 80
 _CAPTURED = (15, 35, 80)  # what programs that capture tell
 _CURRENT = (_PID_TGID, _COMM, _CPU)  # nobody knows on which task an interval falls
 _REGISTERS = (128, 136)  # offsets of ip and cs, which samples have
 _SAMPLED = ("profile", "software", "hardware")
-FAMILY_ADDRESS = 2**64 - 2**16
 COUNTS = "@<not recorded>"  # the map of how often what was missing: reason -> count
 _KEYED = (ir.MapGet, ir.MapHas, ir.MapDelete, ir.MapAdd, ir.Aggregated)
 
