@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import struct
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from replayed import replay
 
+from linscope.errors import SourceError
 from linscope.formats.perf_data.reader import open_perf_data
 from linscope.session.script.replay.main import list_recorded, open_contents
 
 CONFORMANCE = Path(__file__).resolve().parents[4] / "shared" / "conformance"
 TRACE_DAT = CONFORMANCE / "trace-dat" / "raw_trace.dat"
 PERF_DATA = CONFORMANCE / "perf-data"
+WITHOUT_A_CLOCK = ("perf.data.branch_stack_spec", "perf.data.group_desc-4.14", "perf.data.weight_struct")
+CLOCK = re.compile(r"^(cpu_\w+/)?(cycles|cpu-cycles|cpu-clock)\b")
 needs_conformance = pytest.mark.skipif(not TRACE_DAT.exists(), reason="needs ../shared/conformance")
 needs_perf = pytest.mark.skipif(shutil.which("perf") is None or os.geteuid() != 0, reason="needs perf and root")
 
@@ -55,15 +60,20 @@ def test_the_probes_of_a_recording_are_listed(capsys: pytest.CaptureFixture[str]
 @needs_conformance
 @pytest.mark.parametrize("path", sorted(PERF_DATA.glob("perf.data.*")), ids=lambda path: path.name)
 def test_the_samples_of_old_recordings(path: Path) -> None:
+    script = "profile:hz:99 { @n = count(); @c[comm] = count(); @p[pid, tid, cpu] = count() }"
+    if path.name in WITHOUT_A_CLOCK:
+        with pytest.raises(SourceError, match="no samples of profile:hz:99 were recorded"):
+            lines(script, path)
+        return
+    found = lines(script, path)
     with open_perf_data(path) as file:
-        names = [attr.name for attr in file.attrs]
-        count = len(file.read().samples)
-    if file.header.big_endian or not names or "cycles" not in names[0]:
-        pytest.skip("no samples of cycles")
-    found = lines("profile:hz:99 { @n = count(); @c[comm] = count(); @p[pid, tid, cpu] = count() }", path)
-    counted = sum(int(line.rpartition(" ")[2]) for line in found if line.startswith("@c["))
-    assert f"@n: {counted}" in found
-    assert 0 < counted <= count
+        samples = file.read().samples
+    clocks = [number for number, attr in enumerate(file.attrs) if CLOCK.search(attr.name)]
+    count = int(np.count_nonzero(np.isin(samples.event, clocks)))
+    for name in ("@c[", "@p["):
+        assert sum(int(line.rpartition(" ")[2]) for line in found if line.startswith(name)) == count
+    assert f"@n: {count}" in found
+    assert count
 
 
 @pytest.fixture(scope="module")
@@ -112,14 +122,44 @@ def test_stacks_of_perf(recorded: Path) -> None:
 
 
 @needs_perf
-def test_a_recording_that_is_cut_off(recorded: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_recording_of_perf_through_a_pipe(tmp_path: Path) -> None:
+    path = tmp_path / "perf.pipe"
+    command = ["perf", "record", "-q", "-e", "sched:sched_process_exec", "-o", "-", "--", "true"]
+    with path.open("wb") as file:
+        subprocess.run(command, stdout=file, stderr=subprocess.DEVNULL, check=True)
+    found = lines(r'tracepoint:sched:sched_process_exec { printf("%s\n", str(args.filename)) }', path)
+    assert found == [shutil.which("true")]
+
+
+@pytest.fixture
+def cut_off(recorded: Path, tmp_path: Path) -> Path:
+    """The first half: what its events are called was behind it."""
     whole = recorded.read_bytes()
     (start, size) = struct.unpack_from("<QQ", whole, 40)
-    cut = tmp_path / "cut.data"
-    cut.write_bytes(whole[: start + size // 2 + 3])
-    script = "tracepoint:raw_syscalls:sys_enter { @n = count() }"
-    contents = open_contents(str(cut))
-    if not contents.events[0].startswith("raw_syscalls"):
-        pytest.skip("without the sections at its end nothing tells the events")
-    replay(script, contents)
-    assert "before the end" in capfd.readouterr().err
+    path = tmp_path / "cut.data"
+    path.write_bytes(whole[: start + size // 2 + 3])
+    return path
+
+
+@needs_perf
+def test_the_running_kernel_names_the_events_of_a_recording_that_is_cut_off(
+    cut_off: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    found = lines("tracepoint:raw_syscalls:sys_enter { @[args.id] = count(); @n = count() }", cut_off)
+    assert int(next(line for line in found if line.startswith("@[257]")).split()[1]) > 10
+    assert int(found[-1].removeprefix("@n: ")) > 100
+    assert "the file ends inside a record" in capfd.readouterr().err
+
+
+@needs_perf
+@pytest.mark.parametrize("place", [-8, -16])
+def test_the_events_of_another_kernel_stay_without_names(cut_off: Path, place: int) -> None:
+    """Its text begins, or ends, somewhere else."""
+    data = bytearray(cut_off.read_bytes())
+    at = data.index(b"[kernel.kallsyms]_text") + place
+    data[at : at + 8] = struct.pack("<Q", struct.unpack_from("<Q", data, at)[0] + 64)
+    cut_off.write_bytes(data)
+    with pytest.raises(SourceError) as caught:
+        lines("tracepoint:raw_syscalls:sys_enter { @n = count() }", cut_off)
+    assert "tracepoint not recorded: raw_syscalls:sys_enter" in str(caught.value)
+    assert "cut off in front of the names of its events" in str(caught.value)

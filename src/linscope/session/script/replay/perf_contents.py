@@ -14,6 +14,7 @@ from linscope.abi import perf_file as pf
 from linscope.columns.spaces import KERNEL_SPACE, SpaceBuilder
 from linscope.formats.perf_data.reader import PerfDataFile, open_perf_data
 from linscope.formats.perf_data.stream import Chunk
+from linscope.lang.definitions.tracepoints import read_format
 from linscope.session.script.replay.captured import made_captures
 from linscope.session.script.replay.contents import SESSION_BIT, Captures, Origin, Wanted, Window
 from linscope.session.script.replay.perf_windows import PerfWindows
@@ -35,6 +36,9 @@ class PerfContents:
         if self.file.header.pipe:
             self._read_head()
         attrs = self.file.attrs
+        features = self.file.features
+        self.release = str(features.get("OSRELEASE") or "")
+        self._is_cut_off = not self.release and self._name_by_running_kernel()
         self.events = [attr.name for attr in attrs]
         self.is_tracepoint = [attr.type == pe.PERF_TYPE_TRACEPOINT for attr in attrs]
         self.has_process = True
@@ -42,8 +46,6 @@ class PerfContents:
         chains = [attr for attr in attrs if attr.sample_type & pe.PERF_SAMPLE_CALLCHAIN]
         self.kernel_stacks = any(not attr.flags["exclude_callchain_kernel"] for attr in chains)
         self.user_stacks = any(not attr.flags["exclude_callchain_user"] for attr in chains)
-        features = self.file.features
-        self.release = str(features.get("OSRELEASE") or "")
         self.same_kernel = self._is_same_kernel()
         self.cpus = int(features.get("NRCPUS", {}).get("available", 1))
         tracing = self.file.tracing
@@ -70,6 +72,18 @@ class PerfContents:
         self.file = open_perf_data(self.where)
         self.file.attrs, self.file.tracing, self.file.features = kept.attrs, kept.tracing, kept.features
         kept.source.close()
+
+    def _name_by_running_kernel(self) -> bool:
+        """Give tracepoints names that the recording does not have; whether it could be done."""
+        from linscope.session.script.replay.cut_off import UNNAMED, find_names
+
+        unnamed = [attr for attr in self.file.attrs if attr.name.startswith(UNNAMED)]
+        names = find_names(self.where, {attr.config for attr in unnamed}) if unnamed else {}
+        for attr in unnamed:
+            attr.name = names.get(attr.config, attr.name)
+        if names:
+            self.release = os.uname().release
+        return bool(names)
 
     def _is_same_kernel(self) -> bool:
         here = os.uname()
@@ -121,7 +135,7 @@ class PerfContents:
         """The text of a tracepoint's format; None: the recording has none."""
         tracing = self.file.tracing
         if tracing is None:
-            return None
+            return read_format(system, event) if self._is_cut_off else None
         head = f"name: {event}\n"
         return next((text for text in tracing.events.texts().get(system, ()) if text.startswith(head)), None)
 
