@@ -289,17 +289,24 @@ class AddressSpace:
             pending += reversed(below)
 
 
+def swap_entry(value: int) -> tuple[int, int]:
+    """(type, offset) of an entry that is neither present nor PROT_NONE: a swap area and a page in it, or something
+    special from type 23 on.  Source: arch/x86/include/asm/pgtable_64.h: the offset is inverted since v4.19.
+    """
+    return value >> 59, (~value << 5 & (1 << 64) - 1) >> 14
+
+
 def describe_absent(value: int, shift: int = FRAME_SHIFT) -> str:
     """What an entry without the present bit says, in words; "" for an empty one.
 
-    value: the entry; shift: of its level.  A swap entry has its type in the top 5 bits and its offset inverted below.
+    value: the entry; shift: of its level.
     """
     if value == 0:
         return ""
     level = _NAMES[shift]
     if value & PROT_NONE:
         return f"{level} {value:#x}: no access allowed"
-    kind, offset = value >> 59, (~value << 5 & (1 << 64) - 1) >> 14
+    kind, offset = swap_entry(value)
     if kind >= _FIRST_SPECIAL:
         return f"{level} {value:#x}: {_SWAP_TYPES.get(kind, 'device memory')} entry, page {offset:#x}"
     return f"{level} {value:#x}: swapped out to area {kind}, page {offset:#x}"

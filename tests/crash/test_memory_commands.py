@@ -1,0 +1,123 @@
+"""vm, vtop, ptov, pte, kmem, search over the shared dump, beside what crash 8.0.2 said of it with the kernel's vmlinux
+(answers_of_crash_memory.txt), and drgn 0.3.0 where crash gives up: areas of address spaces in a maple tree.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from linscope.errors import UsageError
+
+Ask = Callable[..., str]
+
+
+def words(text: str) -> list[str]:
+    """Lines without empty ones, and without the width of columns."""
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+
+
+def answers() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for line in Path(__file__).with_name("answers_of_crash_memory.txt").read_text().splitlines():
+        if line.startswith("=== "):
+            found[line[4:]] = []
+        else:
+            found[next(reversed(found))].append(line)
+    return found
+
+
+ANSWERS = answers()
+PAGES = "PAGE PHYSICAL MAPPING INDEX CNT FLAGS"
+
+
+@pytest.mark.parametrize("line", list(ANSWERS))
+def test_the_same_as_crash(ask: Ask, line: str) -> None:
+    """crash shows the heading of struct pages once a session."""
+    ours, theirs = ([one for one in lines if one != PAGES] for lines in (words(ask(line)), ANSWERS[line]))
+    assert ours == theirs
+
+
+# drgn: for_each_vma(find_task(prog, 105).mm), with d_path of vm_file
+AREAS_OF_105 = """\
+ffff8e959ff818e8 400000 401000 8000071 /bin/busybox
+ffff8e959ff81980 401000 585000 8000075 /bin/busybox
+ffff8e959ff812f8 585000 5db000 8000071 /bin/busybox
+ffff8e959ff81428 5db000 5e2000 8100071 /bin/busybox
+ffff8e959ff811c8 5e2000 5e5000 8100073 /bin/busybox
+ffff8e959ff81558 5e5000 5ec000 8100073
+ffff8e959ff81390 703f000 7061000 8100073
+ffff8e9593415d10 7faadcaf1000 7faadcb01000 8100073
+ffff8e959ff81ab0 7ffc8ec24000 7ffc8ec45000 100173
+ffff8e959ff815f0 7ffc8ecaa000 7ffc8ecae000 c044411
+ffff8e959ff817b8 7ffc8ecae000 7ffc8ecb0000 8040075
+""".splitlines()
+# the same for all that have an address space
+AREAS = {1: 10, 101: 24, 102: 10, 103: 10, 105: 11, 106: 11, 109: 10} | dict.fromkeys((108, *range(111, 117)), 24)
+# drgn: follow_phys(mm, address)
+PHYSICAL_OF_105 = {0x401000: 0x33F1000, 0x5E2000: 0x386B000, 0x7FFC8EC44000: 0x3865000, 0x5DB000: 0x35CA000}
+
+
+def test_areas(ask: Ask) -> None:
+    lines = words(ask("vm 105"))
+    assert lines[1:4] == [
+        "MM PGD RSS TOTAL_VM",
+        "ffff8e9581055200 ffff8e9592e1c000 1524k 2324k",
+        "VMA START END FLAGS FILE",
+    ]
+    assert lines[4:] == AREAS_OF_105
+    for pid, count in AREAS.items():
+        rows = [json.loads(line) for line in ask(f"vm {pid}", "json").splitlines()]
+        assert sum("vma" in row for row in rows) == count
+    assert ask("foreach vm").count("PID: ") == 68
+    names = [json.loads(line).get("name") for line in ask("vm 105", "json").splitlines()]
+    assert names[2 + 6] == "[heap]" and names[2 + 8 :] == ["[stack]", "[vvar]", "[vdso]"]
+
+
+def test_pages_of_areas(ask: Ask) -> None:
+    rows = [json.loads(line) for line in ask("vm -p 105", "json").splitlines()]
+    physical = {int(row["virtual"], 16): row["physical"] for row in rows if "virtual" in row}
+    assert {address: int(physical[address], 16) for address in PHYSICAL_OF_105} == PHYSICAL_OF_105
+    assert len(physical) == 2324 // 4 + 4 + 2 - 4 - 2  # total_vm counts all but what the kernel maps for itself
+    text = words(ask("vm -P ffff8e959ff81980 105"))
+    assert text[1:4] == ["VMA START END FLAGS FILE", AREAS_OF_105[1], "VIRTUAL PHYSICAL"]
+    assert text[4] == "401000 33f1000"
+    assert len(text) == 4 + 0x184
+
+
+def test_references_to_memory(ask: Ask) -> None:
+    assert ask("vm -R busybox 105").count("/bin/busybox") == 5
+    assert words(ask("vm -p -R 402123 105"))[4:6] == [AREAS_OF_105[1], "VIRTUAL PHYSICAL"]
+    assert ask("vm -R nothing 105") == ""
+    assert "struct mm_struct {" in ask("vm -m 105").splitlines()
+    assert ask("vm -v 105").count("struct vm_area_struct {") == 11
+
+
+def test_addresses_of_processes(ask: Ask) -> None:
+    for address, physical in PHYSICAL_OF_105.items():
+        lines = words(ask(f"vtop -c 105 {address:x}"))
+        assert lines[:2] == ["VIRTUAL PHYSICAL", f"{address:x} {physical:x}"]
+        assert [line.split(":")[0] for line in lines[2:7]] == ["PGD", "PUD", "PMD", "PTE", "PAGE"]
+    assert words(ask("vtop -c 105 1000"))[1] == "1000 (not mapped)"
+    assert [line for line in ask("foreach user vtop 401000").splitlines() if line.startswith("401000 ")]
+
+
+def test_flags_in_words(ask: Ask) -> None:
+    """crash has the names of old kernels for bits that others have now: CAN_NONLINEAR is SOFTDIRTY."""
+    assert ask("vm -f 8100073") == "8100073: (READ|WRITE|MAYREAD|MAYWRITE|MAYEXEC|ACCOUNT|SOFTDIRTY)\n"
+    assert ask("vm -f c044411") == "c044411: (READ|MAYREAD|PFNMAP|IO|DONTEXPAND|DONTDUMP|SOFTDIRTY)\n"
+    assert "PROTNONE" in ask("pte ffffff92c6960")
+    assert words(ask("pte 7fffffffffffa00"))[1] == "7fffffffffffa00 (area 0) 2"
+
+
+MISTAKES = ("vm nobody", "vm -P 10 1", "vm -P x 1", "vm -m -p", "vtop", "vtop nosuch", "vtop -u -c 2 1000", "ptov x",
+            "ptov 0:9", "pte x", "ptov fffffffffffffffff")  # fmt: skip
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_mistakes(ask: Ask, line: str) -> None:
+    with pytest.raises(UsageError):
+        ask(line)
