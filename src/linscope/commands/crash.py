@@ -39,7 +39,7 @@ class Crash:
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """The dump, and what to ask it."""
-        parser.add_argument("dump", metavar="FILE", help="a vmcore, a guest's RAM, /proc/kcore")
+        parser.add_argument("dump", metavar="FILE", help="a vmcore, a guest's RAM, /proc/kcore, qemu:PID")
         parser.add_argument("others", metavar="PART", nargs="*", help="the other files of a split dump")
         parser.add_argument("--vmlinux", metavar="FILE", help="with debugging information: for bt -l and dis -l")
         parser.add_argument(

@@ -9,7 +9,7 @@ from typing import Any
 from linscope.crash.bt import head_line, register_lines
 from linscope.crash.session import Session
 from linscope.errors import MemoryFault
-from linscope.kernel.stacks import Stack
+from linscope.kernel.stacks import Stack, stack_size
 from linscope.kernel.task import task_cpu
 from linscope.picture.rows import Column, Rows
 from linscope.target.objects import Object
@@ -25,7 +25,7 @@ def words_between(session: Session, stack: Stack, place: int, names: bool) -> It
     frame = stack.frames[place]
     above = stack.frames[place + 1] if place + 1 < len(stack.frames) else None
     end = above.return_at if above is not None and above.return_at is not None else None
-    if end is None or not 0 <= end - frame.sp <= session.stacks.size():
+    if end is None or not 0 <= end - frame.sp <= stack_size(session.kernel):
         return
     yield from word_lines(session, frame.sp, end + _WORD, names)
 
@@ -51,7 +51,7 @@ def _named(session: Session, word: int) -> str:
 
 def _bounds(session: Session, task: Object) -> tuple[int, int]:
     start = int(task.stack)
-    return start, start + session.stacks.size()
+    return start, start + stack_size(session.kernel)
 
 
 def rows_of_words(session: Session, task: Object) -> Rows:

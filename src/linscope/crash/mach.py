@@ -19,6 +19,7 @@ from linscope.kernel.machine import (
     memory_bytes,
     modules_base,
 )  # fmt: skip
+from linscope.kernel.stacks import stack_size
 from linscope.kernel.timers import hz
 from linscope.picture.rows import Column, Rows
 
@@ -77,7 +78,7 @@ def _facts(session: Session) -> Iterator[tuple[str, str]]:
         ("KERNEL VMEMMAP BASE", lambda: f"{kernel.u64(kernel.symbol('vmemmap_base')):x}"),
         ("KERNEL START MAP", lambda: f"{KERNEL_MAP:x}"),
         ("KERNEL MODULES BASE", lambda: f"{modules_base(kernel):x}"),
-        ("KERNEL STACK SIZE", lambda: str(session.stacks.size())),
+        ("KERNEL STACK SIZE", lambda: str(stack_size(session.kernel))),
     )
     for name, find in finds:
         try:

@@ -29,6 +29,12 @@ class Stack(NamedTuple):
     cpu: int  # that it runs on, -1 for a task that does not
 
 
+def stack_size(kernel: Kernel) -> int:
+    """Bytes of a task's stack in the kernel.  Source: include/linux/sched.h, union thread_union."""
+    found = kernel.types.find("union thread_union")
+    return min(found.size if found is not None and found.size else 4 * 4096, _MOST_STACK)
+
+
 class Stacks:
     """Stacks of one kernel's tasks."""
 
@@ -36,11 +42,6 @@ class Stacks:
         self.kernel = kernel
         self.running = running_tasks(kernel)  # CPU by address of the task
         self.frame = kernel.types.get("struct inactive_task_frame")
-
-    def size(self) -> int:
-        """Bytes of a task's stack in the kernel.  Source: include/linux/sched.h, union thread_union."""
-        found = self.kernel.types.find("union thread_union")
-        return min(found.size if found is not None and found.size else 4 * 4096, _MOST_STACK)
 
     def of(self, task: Object) -> Stack:
         """The stack of a task.  What cannot be read ends it and is told."""
@@ -89,7 +90,7 @@ class Stacks:
         reach the stack's end.  The frame that it is of is marked as guessed.
         """
         start = int(task.stack)
-        end = start + self.size()
+        end = start + stack_size(self.kernel)
         if not start <= sp < end:
             return None
         try:

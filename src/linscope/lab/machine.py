@@ -83,6 +83,11 @@ class Machine:
         return bool(self._processes) and self._processes[-1].poll() is None
 
     @property
+    def pid(self) -> int:
+        """Number of the QEMU process; 0 while it does not run."""
+        return self._processes[-1].pid if self.running else 0
+
+    @property
     def state(self) -> str:
         """A word for people."""
         return f"running, {self.accelerator}, {self.transport}" if self.running else "off"

@@ -46,7 +46,9 @@ class Place(NamedTuple):
 
 
 def open_kernel(path: str, *others: str) -> Kernel:
-    """The kernel in a dump, a guest's RAM or /proc/kcore.  others: the other parts of a split dump.
+    """The kernel in a dump, a guest's RAM or /proc/kcore; "qemu:PID" and "qemu:PATH" are a guest that runs.
+
+    others: the other parts of a split dump.
 
     Close it, or use ``with``.  Raises FormatError, UnsupportedError, InputError, MemoryFault.
     """
@@ -54,7 +56,12 @@ def open_kernel(path: str, *others: str) -> Kernel:
     from linscope.memory.kernel_image import kernel_space
     from linscope.memory.vmcoreinfo import VmcoreInfo
 
-    physical = open_memory(path, *others)
+    file = path
+    if path.startswith("qemu:"):
+        from linscope.memory.guests import find_guest_ram
+
+        file = find_guest_ram(path.removeprefix("qemu:"))
+    physical = open_memory(file, *others, where=path)
     try:
         space = kernel_space(physical)
         assert physical.vmcoreinfo is not None
