@@ -79,7 +79,7 @@ def test_signs_in_a_log() -> None:
     found = dict(signs(messages(
         "INFO: task mkdir:146 blocked for more than 120 seconds.",
         "Out of memory: Killed process 7",
-        "XFS (sda): Mounting", "INFO: task stat:147 blocked for more than 120 seconds.", "XFS (sda): metadata I/O error",
+        "XFS (sda): Mounting", "INFO: task stat:147 blocked for more than 120 seconds.", "XFS (sda): I/O error",
     )))  # fmt: skip
     assert {name: len(some) for name, some in found.items()} == {
         "reports of hung tasks": 2, "processes killed for lack of memory": 1, "errors of block devices": 1,
