@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from linscope.errors import OutputError
 from linscope.picture.rows import Rows
+
+if TYPE_CHECKING:
+    from linscope.crash.session import Session
 
 
 @contextlib.contextmanager
@@ -23,6 +27,24 @@ def _output(path: str | None) -> Iterator[None]:
             yield
     except OSError as error:
         raise OutputError("cannot write the answer", where=path, why=error.strerror or "") from None
+
+
+def _draw(session: Session, wanted: list[tuple[str, str]]) -> int:
+    """Make pictures; gives the exit code.  Raises UsageError, OutputError."""
+    from linscope.commands import _crash_pictures
+    from linscope.pictures import form_of
+
+    for path, _ in wanted:
+        form_of(path)
+    told = len(session.problems)
+    for path, kind in wanted:
+        if kind == "flame":
+            _crash_pictures.stacks(session).save(path)
+        else:
+            _crash_pictures.processes(session).save(path, inverted=True)
+    for problem in dict.fromkeys(session.problems[told:]):
+        print(f"linscope: {problem}", file=sys.stderr)
+    return 0
 
 
 class Crash:
@@ -41,6 +63,8 @@ class Crash:
         """The dump, and what to ask it."""
         parser.add_argument("dump", metavar="FILE", help="a vmcore, a guest's RAM, /proc/kcore, qemu:PID")
         parser.add_argument("others", metavar="PART", nargs="*", help="the other files of a split dump")
+        parser.add_argument("--flame", metavar="PICTURE", help="the stacks of all tasks, by state: .html, .svg, .txt")
+        parser.add_argument("--processes", metavar="PICTURE", help="the tree of processes, by memory")
         parser.add_argument("--vmlinux", metavar="FILE", help="with debugging information: for bt -l and dis -l")
         parser.add_argument(
             "-c", "--command", action="append", default=[], metavar="COMMAND", help="run it, and end; can be repeated"
@@ -58,10 +82,13 @@ class Crash:
 
         with _output(arguments.output), open_kernel(arguments.dump, *arguments.others) as kernel:
             session = Session(kernel, arguments.vmlinux or "")
-            if not arguments.command:
+            drawn = [(path, kind) for kind in ("flame", "processes") if (path := getattr(arguments, kind))]
+            code = 0
+            if drawn:
+                code = _draw(session, drawn)
+            elif not arguments.command:
                 interact(session, write)
-                return 0
-            return max([run_line(session, line, write) for line in arguments.command], default=0)
+            return max([code, *(run_line(session, line, write) for line in arguments.command)])
 
 
 CRASH = Crash()
