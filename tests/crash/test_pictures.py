@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from linscope.cli import main
+from linscope.cli import run
 from linscope.commands._crash_pictures import processes, stacks
 from linscope.crash.session import Session
 from linscope.kernel.task import iter_processes, rss_pages
@@ -38,8 +38,8 @@ def test_processes_by_memory(session: Session) -> None:
 @pytest.mark.skipif(not DUMP.exists(), reason="no ../shared/dumps beside the checkout; clone it there")
 def test_files_of_every_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flame, tree = tmp_path / "tasks.svg", tmp_path / "tree.txt"
-    assert main(["crash", str(DUMP), "--flame", str(flame), "--processes", str(tree), "-c", "set"]) == 0
+    assert run(["crash", str(DUMP), "--flame", str(flame), "--processes", str(tree), "-c", "set"]) == 0
     assert flame.read_text().startswith("<svg") or "<svg" in flame.read_text()
     assert "init (1)" in tree.read_text()
     assert 'COMMAND: "init"' in capsys.readouterr().out
-    assert main(["crash", str(DUMP), "--flame", str(tmp_path / "x.png")]) == 2
+    assert run(["crash", str(DUMP), "--flame", str(tmp_path / "x.png")]) == 2
