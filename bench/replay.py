@@ -24,6 +24,12 @@ SCRIPTS = (
 )
 
 
+def cpu_seconds() -> float:
+    """That children used which have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def main() -> None:
     """Print a line for each script."""
     parser = argparse.ArgumentParser()
@@ -36,13 +42,15 @@ def main() -> None:
     print(f"{path}: {size / 1e6:.0f} MB, {events:,} events")
     for name, script in SCRIPTS:
         command = [sys.executable, "-m", "linscope", "trace", "--replay", str(path), "-q", "-e", script]
-        took = []
+        took, used = [], []
         for _ in range(3):
-            begin = time.perf_counter()
+            begin, before = time.perf_counter(), cpu_seconds()
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             took.append(time.perf_counter() - begin)
-        best = min(took)
-        print(f"{name:20} {best:6.2f} s  {events / best / 1e6:6.2f} M events/s")
+            used.append(cpu_seconds() - before)
+        best, least = min(took), min(used)
+        speed = f"{events / best / 1e6:6.2f} M events/s"
+        print(f"{name:20} {best:6.2f} s  {speed}  {least / events * 1e9:6.0f} ns of CPU an event")
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
     print(f"memory {peak} MB, with what is mapped of the file")
     if options.perf:

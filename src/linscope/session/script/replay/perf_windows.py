@@ -71,12 +71,14 @@ class PerfWindows:
 
     def windows(self) -> Iterator[Window]:
         """All windows."""
+        given = -1
         for item in self._items():
             if not isinstance(item, Chunk):
                 continue
             self._take(item)
-            if self.pending.waiting >= _ENOUGH and self.limit >= 0:
-                yield from self._give(self.limit)
+            if self.pending.waiting >= _ENOUGH and self.limit > given:
+                given = self.limit
+                yield from self._give(given)
         yield from self._give(None)
 
     def _items(self) -> Iterator[Chunk | ToolRecord]:
