@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NOT_BENCHMARKS = {"run", "measure", "inputs"}
+NOT_BENCHMARKS = {"run", "measure", "inputs", "crash_drgn"}
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ _MAGIC = 0xEB9F
 _HEADER = "HBBIIIII"  # struct btf_header
 _HEADER_SIZE = 24
 _MANY_WORDS = 300_000  # to count: more than it takes to read their file
+_MOST_KEPT = 1 << 14  # types that are kept as they were decoded
 _MAX_CHAIN = 64  # typedefs and qualifiers of one type; the kernel allows 32 (MAX_RESOLVE_DEPTH)
 _MODIFIERS = {bt.KIND_TYPEDEF, bt.KIND_VOLATILE, bt.KIND_CONST, bt.KIND_RESTRICT, bt.KIND_TYPE_TAG}
 _KEYWORDS = {bt.KIND_VOLATILE: "volatile", bt.KIND_CONST: "const", bt.KIND_RESTRICT: "restrict"}
@@ -76,6 +77,8 @@ class Btf:
             raise FormatError("BTF strings do not begin or end with NUL", where=where, offset=self._strings_at)
         self._words = self._read_words()
         self._first_string: int = base.string_size if base is not None else 0  # name offsets below are the base's
+        self._decoded: dict[int, bt.Type] = {}
+        self._bare: dict[int, int] = {}
         self._places: Sequence[int] = []  # word at which each type begins, of those counted so far
         self._kept = False  # whether the places have been looked for in their file, or need not be
         self._counted_to = 0  # word
@@ -361,10 +364,15 @@ class Btf:
 
     def type(self, type_id: int) -> bt.Type:
         """What a type is; ``Void()`` for 0.  Raises FormatError when there is none of that id, or it is damaged."""
-        if not type_id:
-            return bt.Void()
-        owner, at = self._locate(type_id)
-        return owner._decode(at)
+        found = self._decoded.get(type_id)
+        if found is None:
+            if not type_id:
+                return bt.Void()
+            owner, at = self._locate(type_id)
+            if len(self._decoded) >= _MOST_KEPT:
+                self._decoded.clear()
+            found = self._decoded[type_id] = owner._decode(at)
+        return found
 
     def _decode(self, at: int) -> bt.Type:
         words = self._words
@@ -435,11 +443,18 @@ class Btf:
 
     def resolve(self, type_id: int) -> int:
         """The type behind typedefs, const, volatile, restrict and type tags.  Raises FormatError at a circle."""
+        found = self._bare.get(type_id)
+        if found is not None:
+            return found
+        asked = type_id
         for _ in range(_MAX_CHAIN):
             if not type_id:
                 return 0
             owner, at = self._locate(type_id)
             if owner._words[at + 1] >> 24 & 0x1F not in _MODIFIERS:
+                if len(self._bare) >= _MOST_KEPT:
+                    self._bare.clear()
+                self._bare[asked] = type_id
                 return type_id
             type_id = owner._words[at + 2]
         raise FormatError(f"BTF type {type_id} is behind a circle of typedefs", where=self.where, offset=self._types_at)

@@ -37,8 +37,8 @@ The types of per-CPU variables and of about 70 others are known; others need a c
         shown = shower(session, base).show(one)
         if one.type_.target() is not None:
             shown = f"({one.type_.name}) {shown}"
-        row = (text, one.type_.name, None if one.address_ is None else hex(one.address_), data_of(one))
-        columns = [Column("expression"), Column("type"), Column("address"), Column("value")]
+        row = (text, one.type_.name, None if one.address_ is None else hex(one.address_), one)
+        columns = [Column("expression"), Column("type"), Column("address"), Column("value", value=data_of)]
         yield Rows(columns, [row], text=lambda: iter((f"{text} = {shown}\n",)))
 
 

@@ -144,12 +144,12 @@ def rows_of_object(session: Session, one: Object, members: list[str], base: int 
     made = shower(session, base)
     if not members:
         text = made.show(one)
-        row = (f"{one.address_:#x}", one.type_.name, "", data_of(one))
+        row = (f"{one.address_:#x}", one.type_.name, "", one)
         return Rows(_COLUMNS, [row], text=lambda: iter((f"{one.type_.name} {text}\n",)))
     rows, parts = [], []
     for name in members:
         found = one.member_(name)
-        rows.append((f"{one.address_:#x}", one.type_.name, name, data_of(found)))
+        rows.append((f"{one.address_:#x}", one.type_.name, name, found))
         parts.append(f"  {name} = {made.show(found, 2)},\n")
     return Rows(_COLUMNS, rows, text=lambda: iter(parts))
 
@@ -161,7 +161,7 @@ def rows_of_members(session: Session, text: str, address: int, base: int = 10) -
     return rows_of_object(session, one, [member for member in rest.split(",") if member], base)
 
 
-_COLUMNS = [Column("address"), Column("type"), Column("member"), Column("value")]
+_COLUMNS = [Column("address"), Column("type"), Column("member"), Column("value", value=lambda one: data_of(one))]
 _MOST_DATA = 4096  # elements of an array that become data
 
 
