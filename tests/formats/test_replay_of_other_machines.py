@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,9 @@ SWITCH = Kind(
     (("char", "prev_comm[16]"), ("int", "prev_pid"), ("long", "prev_state"), ("u16", "list[3]"), ("u64", "big")), '""',
 )  # fmt: skip
 OPEN = Kind("fs", "open", 301, (("__data_loc char[]", "name[]"), ("long", "result")), '""')
+MARK = Kind("ftrace", "print", 5, (("unsigned long", "ip"), ("char", "buf[]")), '""')
 CALL = Kind("raw_syscalls", "sys_enter", 302, (("long", "id"), ("unsigned long", "args[6]")), '""')
+KINDS = (SWITCH, OPEN, MARK)
 SCRIPT = r"""
 tracepoint:sched:sched_switch {
     printf("%lu %d %s %d %x ", nsecs, tid, args.prev_comm, args.prev_pid, args.prev_state);
@@ -25,6 +28,7 @@ tracepoint:sched:sched_switch {
     @[args.prev_pid, args.prev_comm] = count();
 }
 tracepoint:fs:open { printf("%s %d\n", args.name, args.result); @results = sum(args.result); }
+tracepoint:ftrace:print { printf("%lx %s\n", args.ip, args.buf); @marks[args.buf] = count(); }
 """
 MACHINES = [Machine(big, size) for big in (False, True) for size in (8, 4)]
 
@@ -35,6 +39,7 @@ def records(machine: Machine) -> list[tuple[int, int, bytes]]:
     for turn in range(300):
         rows = [(SWITCH, (b"bash", -turn, 1 | turn % 2 << 8, (1, 2, 65535 - turn), turn << 55))]
         rows += [(OPEN, (f"/tmp/{'x' * (turn % 40)}", 3 - turn % 7))] if turn % 3 == 0 else []
+        rows += [(MARK, (0xC0002040, b"mark %d\0" % turn))] if turn % 50 == 0 else []
         for kind, values in rows:
             found.append((1_000_000 + 1000 * len(found), 100 + turn % 3, machine.record(kind, 100 + turn % 3, values)))
     return found
@@ -54,7 +59,7 @@ def trace_dat(machine: Machine, folder: Path) -> Path:
     """A recording of trace-cmd."""
     pages = machine.pages([(time, record) for time, _, record in records(machine)])
     path = folder / "trace.dat"
-    write_trace_dat(str(path), machine.contents((SWITCH, OPEN), [pages], folder), version=7)
+    write_trace_dat(str(path), machine.contents(KINDS, [pages], folder), version=7)
     return path
 
 
@@ -62,11 +67,11 @@ def perf_data(machine: Machine, folder: Path) -> Path:
     """A recording of perf."""
     pipe = Pipe(machine.order)
     sampled = 1 << 1 | 1 << 2 | 1 << 7 | 1 << 10  # PERF_SAMPLE_TID, TIME, CPU, RAW
-    for kind in (SWITCH, OPEN):
+    for kind in KINDS:
         pipe.event(kind.id, sampled | 1 << 16, [kind.id], kind=2)  # PERF_SAMPLE_IDENTIFIER
-    pipe.tracing_data({kind.system: [machine.format_text(kind)] for kind in (SWITCH, OPEN)})
+    pipe.tracing_data({kind.system: [machine.format_text(kind)] for kind in KINDS})
     for time, tid, record in records(machine):
-        number = SWITCH.id if b"bash" in record else OPEN.id
+        (number,) = struct.unpack_from(machine.order + "H", record)
         raw = record + bytes(-(len(record) + 4) % 8)
         pipe.record(9, 0, pipe.pack("QIIQIII", number, tid, tid, time, 1, 0, len(raw)) + raw)
     path = folder / "perf.data"
@@ -90,6 +95,7 @@ def test_scripts_print_the_same(write: type, tmp_path: Path) -> None:
         )
         printed.append(replayed(folder / "tables"))
     assert "1000000 100 bash 0 1 65535 0\n/tmp/ 3\n" in printed[0]
+    assert "c0002040 mark 50\n" in printed[0]
     assert "@[-299, bash]: 1" in printed[0]
     assert printed == printed[:1] * len(printed)
 

@@ -19,8 +19,10 @@ from linscope.columns.profile import EventTable, Frames, NamedFrames, Stacks
 from linscope.formats.trace_dat.symbols import FileSymbols
 
 _END = (1 << 64) - 1  # ULONG_MAX ends the stacks of old kernels
-_FARTHEST = 16  # events between an event and its stack: those of interrupts
-_TRACING = ("trace_event_raw_event_", "__traceiter_", "trace_event_buffer_", "ftrace_call", "ftrace_regs_call")
+FARTHEST = 16  # events between an event and its stack: those of interrupts
+# beginnings of the names of functions that take a stack
+PROBES = ("trace_event_raw_event_", "trace_event_buffer_", "ftrace_call", "ftrace_regs_call")
+_TRACING = (*PROBES, "__traceiter_")
 
 
 class KernelStacks:
@@ -36,12 +38,17 @@ class KernelStacks:
         self._order = order
         self._printing = printing
         self._known: dict[bytes, int] = {}
-        self._frames: list[tuple[int, ...]] = []  # the one at the top of the stack first
+        self.frames: list[tuple[int, ...]] = []  # the one at the top of the stack first
 
     def add(
         self, buffer: NDArray[np.uint8], at: NDArray[np.uint32], size: NDArray[np.uint32], rows: NDArray[np.int64]
     ) -> None:
         """Take the records that begin at buffer[at]."""
+        self.rows.extend(rows)
+        self.ids.extend(np.array(self.numbers(buffer, at, size), np.uint32))
+
+    def numbers(self, buffer: NDArray[np.uint8], at: NDArray[Any], size: NDArray[np.uint32]) -> list[int]:
+        """Of each record that begins at buffer[at], the place of its stack in ``frames``."""
         count, caller = self._places.get("size"), self._places["caller"]
         word = self._dtype.itemsize
         view = buffer.data
@@ -55,16 +62,24 @@ class KernelStacks:
             raw = bytes(view[start + caller.offset :][: frames * word])
             number = known.get(raw)
             if number is None:
-                number = known[raw] = len(self._frames)
+                number = known[raw] = len(self.frames)
                 words = np.frombuffer(raw, self._dtype).tolist()
-                self._frames.append(tuple(word for word in words if word not in (0, _END)))
+                self.frames.append(tuple(word for word in words if word not in (0, _END)))
             ids.append(number)
-        self.rows.extend(rows)
-        self.ids.extend(np.array(ids, np.uint32))
+        return ids
+
+    def without(self, names: tuple[str, ...], number: int, symbols: FileSymbols) -> tuple[int, ...]:
+        """A stack without the functions at its top whose names begin so."""
+        frames = self.frames[number]
+        for inner, address in enumerate(frames):
+            found = symbols(address)
+            if found is None or not found[0].startswith(names):
+                return frames[inner:]
+        return ()
 
     def finish(self) -> EventTable:
         """The table: each stack is a tuple of addresses."""
-        ids, frames = self.ids.finish(), self._frames
+        ids, frames = self.ids.finish(), self.frames
         columns = {"caller": [frames[number] for number in ids.tolist()]}
         return EventTable("ftrace:kernel_stack", self.rows.finish(), columns, self.form, self._printing)
 
@@ -78,17 +93,15 @@ class KernelStacks:
         nodes: dict[tuple[int, int], int] = {}
         leaves = []
         names: list[str] = []
-        for addresses in self._frames:
+        for number in range(len(self.frames)):
+            addresses = self.without(_TRACING, number, symbols)
             for address in addresses:
                 if address not in number_of:
                     number_of[address] = len(number_of)
                     found = symbols(address)
                     names.append(f"{found[0]}+{found[1]:#x}" if found else "")
             node = 0
-            inner = 0
-            while inner < len(addresses) and names[number_of[addresses[inner]]].startswith(_TRACING):
-                inner += 1
-            for address in reversed(addresses[inner:]):
+            for address in reversed(addresses):
                 key = node, number_of[address]
                 if key not in nodes:
                     nodes[key] = len(parent)
@@ -120,7 +133,7 @@ def owners(
     for at in np.flatnonzero(~plain).tolist():
         row, low = int(rows[at]), int(begin[at])
         found[at] = -1
-        for before in range(row - 1, max(low, row - _FARTHEST) - 1, -1):
+        for before in range(row - 1, max(low, row - FARTHEST) - 1, -1):
             if pid[before] == pid[row] and not is_stack_row[before] and before not in taken:
                 found[at] = before
                 taken.add(before)

@@ -84,7 +84,8 @@ def _field(
     if bracket and not element.endswith("*"):
         count = _count(declaration)
         if element in _CHARACTERS and element == "char":
-            return t.Field(name, t.String(width) if width else t.Array(t.Int(1, True, "char"), 0), offset)
+            rest = t.String(string_size, string_size - 1)  # up to the end of the record
+            return t.Field(name, t.String(width) if width else rest, offset)
         step = width // count if count and width % count == 0 else 1
         return t.Field(name, t.Array(_scalar(element, step, signed, find_type, user), width // max(step, 1)), offset)
     return t.Field.lazy(name, lambda: _scalar(element, width, signed, find_type, user), offset)

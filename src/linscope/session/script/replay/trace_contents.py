@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from linscope.binfmt.kernel_stack import is_kernel_stack
 from linscope.binfmt.ring_buffer import NO_TYPE, decode_pages
+from linscope.bpf.vm.state import NO_STACK
 from linscope.columns.profile import Loss
 from linscope.errors import FormatError
 from linscope.formats.trace_dat import options as opt
@@ -17,8 +19,11 @@ from linscope.formats.trace_dat.clock import TraceClock
 from linscope.formats.trace_dat.container import Container, CpuData, read_container
 from linscope.formats.trace_dat.pages import PageReader
 from linscope.formats.trace_dat.reader import counted_losses
+from linscope.formats.trace_dat.stacks import KernelStacks
+from linscope.formats.trace_dat.symbols import FileSymbols
 from linscope.session.script.replay.contents import Names, Origin, Wanted, Window
 from linscope.session.script.replay.ordering import Pending
+from linscope.session.script.replay.trace_stacks import TraceStacks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +41,7 @@ class TraceContents:
 
     has_process = False
     has_cpu = (True, True)
-    kernel_stacks = user_stacks = False
+    user_stacks = False
     ahead_ns: int | None = None
     start_ns: int | None = None
 
@@ -55,7 +60,8 @@ class TraceContents:
         self._texts = self.container.tracing.events.texts()
         self.events: list[str] = []
         self._numbers = np.full(1 << 16, _NO_EVENT, np.uint16)
-        for number in self._seen():
+        seen = self._seen()
+        for number in seen:
             form = self.container.tracing.events.get(number)
             if form is not None:
                 self._numbers[number] = len(self.events)
@@ -70,6 +76,9 @@ class TraceContents:
             self.container.long_size(),
         )  # fmt: skip
         self.kallsyms = tracing.kallsyms
+        form = next((form for number in seen if (form := tracing.events.get(number)) and is_kernel_stack(form)), None)
+        self._stack_form = form
+        self.kernel_stacks = form is not None
         here = os.uname()
         self.same_kernel = len(uname) > 2 and (uname[1], uname[2]) == (here.nodename, here.release)
         self.names = Names()
@@ -128,6 +137,9 @@ class TraceContents:
         is_wanted = np.array([*wanted.events, False])
         pending = Pending()
         sources = [self._pieces(buffer, cpu) for buffer, cpu in self._cpus()]
+        stacks = self._stacks() if wanted.stacks else None
+        if stacks is not None:
+            sources = [stacks.attach(pieces) for pieces in sources]
         reached = [-1] * len(sources)  # the newest time that each CPU has given; none: it is at its end
         left = set(range(len(sources)))
         while left:
@@ -145,22 +157,36 @@ class TraceContents:
                     chosen["event"] = event[rows]
                     pending.add(bytes(data), chosen)
             if left and pending.waiting >= _ENOUGH:
-                yield from self._window(pending, min(reached[one] for one in left) - 1, wanted)
-        yield from self._window(pending, None, wanted)
+                yield from self._window(pending, min(reached[one] for one in left) - 1, wanted, stacks)
+        yield from self._window(pending, None, wanted, stacks)
 
-    def _window(self, pending: Pending, limit: int | None, wanted: Wanted) -> Iterator[Window]:
+    def _stacks(self) -> TraceStacks | None:
+        """What attaches stacks to events; None: none were recorded."""
+        if self._stack_form is None:
+            return None
+        tracing, long_size = self.container.tracing, self.container.long_size()
+        records = KernelStacks(self._stack_form, self.container.order(), long_size, tracing.printing())
+        return TraceStacks(records, FileSymbols(self.kallsyms))
+
+    def _window(
+        self, pending: Pending, limit: int | None, wanted: Wanted, stacks: TraceStacks | None
+    ) -> Iterator[Window]:
         if limit is not None and limit < 0:
             return
-        found = pending.give(limit)
-        if found is None:
+        given = pending.give(limit)
+        if given is None:
             return
-        data, whole = found
+        data, whole = given
         tid, cpu = whole["tid"], whole["cpu"]
         comm = self.names.texts(self.names.at(tid), tid, cpu) if wanted.comm else np.empty(0, "S16")
         nothing = np.empty(0, np.uint64)
+        found = None
+        if stacks is not None:
+            kernel = whole["kernel_stack"]
+            found = kernel, np.full(len(kernel), NO_STACK, np.uint32), stacks.table()
         yield Window(
             data, whole["time"], cpu, tid, tid, whole["event"], whole["at"], whole["raw_size"], comm,
-            nothing.astype(np.uint16), nothing, None,
+            nothing.astype(np.uint16), nothing, found,
         )  # fmt: skip
 
     def resolver(self, settings: Any) -> Resolver:
