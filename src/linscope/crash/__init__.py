@@ -17,6 +17,7 @@ COMMANDS = Table(
         "foreach": Entry("linscope.crash.foreach:FOREACH", "run a command for many tasks"),
         "help": Entry("linscope.crash.help:HELP", "what the commands are"),
         "irq": Entry("linscope.crash.irq:IRQ", "interrupts, their handlers and counts"),
+        "kmem": Entry("linscope.crash.kmem:KMEM", "how the kernel's memory is used, and what an address belongs to"),
         "list": Entry("linscope.crash.list:LIST", "what is linked to a list"),
         "log": Entry("linscope.crash.log:LOG", "the kernel's log"),
         "mach": Entry("linscope.crash.mach:MACH", "the machine"),

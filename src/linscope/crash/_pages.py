@@ -13,6 +13,9 @@ PAGE_COLUMNS = [
 ]  # fmt: skip
 
 
+HEADING = f"{'PAGE':^16} {'PHYSICAL':>8} {'MAPPING':^16} {'INDEX':>8} CNT FLAGS\n"
+
+
 def page_row(one: PageFacts) -> tuple[object, ...]:
     """Values for PAGE_COLUMNS."""
     return (*one[:6], ",".join(one.flag_names))
@@ -31,7 +34,7 @@ def rows_of_pages(found: list[PageFacts]) -> Rows:
     """Struct pages, as kmem -p shows them."""
 
     def lines() -> Iterator[str]:
-        yield f"{'PAGE':^16} {'PHYSICAL':>8} {'MAPPING':^16} {'INDEX':>8} CNT FLAGS\n"
+        yield HEADING
         for one in found:
             yield page_line(one)
 

@@ -21,6 +21,8 @@ GLOBALS = {
     "super_blocks": "struct list_head",  # fs/super.c
     "slab_caches": "struct list_head",  # mm/slab_common.c
     "vmap_area_list": "struct list_head",  # mm/vmalloc.c, until v6.9
+    "vmap_nodes": "struct vmap_node *",  # mm/vmalloc.c, since v6.9
+    "nr_vmap_nodes": "unsigned int",  # mm/vmalloc.c, since v6.9
     "net_namespace_list": "struct list_head",  # net/core/net_namespace.c
     "prb": "struct printk_ringbuffer *",  # kernel/printk/printk.c
     "clear_seq": "struct latched_seq",  # kernel/printk/printk.c
@@ -34,12 +36,15 @@ GLOBALS = {
     "tk_core": "struct timekeeper",  # kernel/time/timekeeping.c; behind a seqcount
     "node_data": "struct pglist_data *[]",  # arch/x86/mm/numa.c
     "contig_page_data": "struct pglist_data",  # mm/memblock.c
+    "memory_blocks": "struct xarray",  # drivers/base/memory.c
     "mem_section": "struct mem_section **",  # mm/sparse.c
     "max_pfn": "unsigned long",  # mm/memblock.c
     "_totalram_pages": "atomic_long_t",  # mm/page_alloc.c
     "vm_node_stat": "atomic_long_t []",  # mm/vmstat.c
     "vm_zone_stat": "atomic_long_t []",  # mm/vmstat.c
     "vm_committed_as": "struct percpu_counter",  # mm/util.c
+    "sysctl_overcommit_ratio": "int",  # mm/util.c
+    "sysctl_overcommit_kbytes": "unsigned long",  # mm/util.c
     "hugetlb_max_hstate": "int",  # mm/hugetlb.c
     "hstates": "struct hstate []",  # mm/hugetlb.c
     "swap_info": "struct swap_info_struct *[]",  # mm/swapfile.c
@@ -51,6 +56,9 @@ GLOBALS = {
     "irq_desc_tree": "struct radix_tree_root",  # kernel/irq/irqdesc.c, until v6.5
     "sparse_irqs": "struct maple_tree",  # kernel/irq/irqdesc.c, since v6.5
     "chrdevs": "struct char_device_struct *[]",  # fs/char_dev.c
+    "cdev_map": "struct kobj_map *",  # fs/char_dev.c
+    "major_names": "struct blk_major_name *[]",  # block/genhd.c
+    "blockdev_superblock": "struct super_block *",  # block/bdev.c
     "block_class": "struct class",  # block/genhd.c
     "pci_root_buses": "struct list_head",  # drivers/pci/probe.c
     "iomem_resource": "struct resource",  # kernel/resource.c
