@@ -74,7 +74,20 @@ def test_mounts_that_are_meant(ask: Ask) -> None:
     assert ask("mount -n 113") == ask("mount")
 
 
-@pytest.mark.parametrize("line", ["files nobody", "files -d x", "mount /nowhere", "mount -n nobody"])
+def test_devices_as_data(ask: Ask) -> None:
+    rows = [json.loads(line) for line in ask("dev", "json").splitlines()]
+    assert {"major": 10, "first_minor": 0, "minors": 256, "name": "misc", "cdev": "0xffff8e95813ebe00",
+            "operations": "misc_fops"} in rows  # fmt: skip
+    assert rows[-1]["disk"] == "vda" and rows[-1]["sectors"] == 1310720  # drgn: part0.bd_nr_sectors
+    assert json.loads(ask("dev -d", "json"))["reads"] == 1  # drgn: part0.bd_stats of both CPUs
+    assert ask("dev -D").count("\n") == 1
+    outer = [json.loads(line) for line in ask("dev -i", "json").splitlines()]
+    assert [row["depth"] for row in outer[:4]] == [0, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "line", ["ipcs 7", "ipcs x", "dev -i -d", "files nobody", "files -d x", "mount /nowhere", "mount -n nobody"]
+)
 def test_mistakes(ask: Ask, line: str) -> None:
     with pytest.raises(UsageError):
         ask(line)
