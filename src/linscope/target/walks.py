@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from linscope.target.objects import Object, Space
 
-MOST = 10_000_000  # members that a walk gives at most
+MOST = 4_000_000  # members that a walk gives at most
 _XA_CHUNK = 64
 _MAPLE_NODE_MASK = 0xFF
 _MAPLE_SLOTS = {0: 31, 1: 16, 2: 16, 3: 10}  # of dense, leaf_64, range_64, arange_64 (64 bits)
