@@ -11,10 +11,7 @@ import pytest
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
-KNOWN = {
-    "call:path_in_unsupported_fentry": "told in the kernel's words",
-    "call:skboutput": "skboutput() is not there",
-}
+KNOWN = {"call:path_in_unsupported_fentry": "told in the kernel's words"}
 TOOLS = "dcsnoop loads runqlen tcpconnect tcpdrop tcplife tcpretrans tcpaccept tcpsynbl capable oomkill vfsstat swapin"
 
 

@@ -17,9 +17,6 @@ KNOWN = {
     "json-output:multiple time series": "a value at time 0 is lost there; it counts here",
     "call:printf_enum_symbolize_tracepoint": "runs ping, which no test machine has",
     "call:ustack_with_inlined_funcs": "names symbols of a program that was linked in another way, below main",
-    "call:skboutput": "skboutput() is not there",
-    "call:skboutput rawtracepoint": "skboutput() is not there",
-    "call:socket_cookie rawtracepoint": "raw tracepoints are not loaded as typed ones",
 }  # fmt: skip
 # the first second counts from begin: it is another when the machine is busy between begin and attaching
 OF_TIME = {"call:printf_llu": 4}

@@ -6,7 +6,7 @@ TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
     from linscope.bpf.program import Map, Program
 
-EVENTS, LOST, STOP = "events", "lost", "stop"
+EVENTS, LOST, STOP, PACKETS = "events", "lost", "stop", "packets"
 EXITING, ENDED = 1, 2  # what STOP holds when exit() was called, when the script has ended
 UNSTOPPED = ("begin", "end", "self", "iter")  # kinds of probes that run also when the script has ended
 

@@ -49,7 +49,7 @@ class Event(Node):
     kinds: printf errorf warnf cat system (format: the text), print (one value), print_map clear zero (map; the values
     of print_map are top and div), time (format), join (format: the delimiter; the values are strings), exit (value:
     the code), unwatch (value: the address), helper_error (format: the helper's name; value: its signed result),
-    runtime_error (format: the message).
+    runtime_error (format: the message), skboutput (see PacketOutput).
     """
 
     kind: str
@@ -309,6 +309,18 @@ class KernelFunction(Expression):
 
     btf_id: int
     arguments: list[Expression]
+
+
+class PacketOutput(Expression):
+    """Give length bytes of a struct sk_buff to user space, which leaves out the first offset of them: 0 or an error.
+
+    event: skboutput (format: the file; values: see codegen/packets.py).  The probe's arguments are typed ones.
+    """
+
+    event: Event
+    packet: Expression
+    length: Expression
+    offset: int
 
 
 class PerCpuAddress(Expression):

@@ -186,6 +186,7 @@ _EXPRESSIONS: dict[type, Callable[[Any], str]] = {
     ir.Fill: lambda n: f"helper {n.name or n.number}({_list(n.arguments)})",
     ir.Destination: lambda n: "here",
     ir.KernelFunction: lambda n: f"kfunc {n.btf_id}({_list(n.arguments)})",
+    ir.PacketOutput: lambda n: f"packet({expression(n.packet)}, {expression(n.length)}, {n.offset})",
     ir.PerCpuAddress: _per_cpu,
     ir.StackTrace: lambda n: format_type(n.type),
     ir.StackLength: lambda n: f"frames({expression(n.stack)})",

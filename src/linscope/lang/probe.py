@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from linscope.lang.nodes import Node
 
+TYPED = "typed"  # Probe.arguments of a raw tracepoint that is loaded as one whose arguments the verifier knows
+
 
 class Probe(Node):
     """A probe without wildcards.  Which fields count depends on ``kind`` (bpftrace's long names).

@@ -187,3 +187,48 @@ def test_lost_events_are_told(run: Run, tmp_path: Path) -> None:
     lost = sum(int(line.split()[1]) for line in err.splitlines() if line.startswith("Lost "))
     printed = sum(line.strip().isdigit() for line in out.splitlines())
     assert printed + lost >= 60000
+
+
+WATCHED = """
+import ctypes, sys
+value = ctypes.c_uint64(0)
+print(ctypes.addressof(value), flush=True)
+for line in sys.stdin:
+    value.value += 1
+    print(value.value, flush=True)
+"""
+
+
+def test_unwatch_ends_a_watchpoint(run: Run) -> None:
+    """What is written after that is not seen."""
+    process = subprocess.Popen(
+        [sys.executable, "-S", "-E", "-c", WATCHED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None and process.stdout is not None
+    address = int(process.stdout.readline())
+    script = f"""
+        watchpoint:{address}:8:w {{ @n++; printf("hit\\n"); if (@n == 2) {{ unwatch({address}) }} }}
+        interval:ms:20 {{ printf("tick\\n") }}
+    """
+    command = [sys.executable, "-m", "linscope", "trace", "-q", "-e", script, "-p", str(process.pid)]
+    tracer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert tracer.stdout is not None
+
+    def wait_for(word: str, times: int) -> None:
+        for _ in range(times):
+            while tracer.stdout.readline() != f"{word}\n":
+                pass
+
+    wait_for("tick", 1)
+    for hits in (1, 1, 0, 0):
+        process.stdin.write("\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        wait_for("hit", hits)
+        wait_for("tick", 3)
+    process.stdin.close()
+    assert process.wait() == 0
+    rest = tracer.stdout.read()
+    assert tracer.wait() == 0
+    assert "hit" not in rest
+    assert rest.endswith("@n: 2\n")

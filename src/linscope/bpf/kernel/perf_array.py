@@ -64,6 +64,11 @@ class PerfArray(Closing):
             self.close()
             raise
 
+    @property
+    def fds(self) -> list[int]:
+        """Of all rings; poll tells when one is to be read."""
+        return [fd for _, fd, _ in self._rings]
+
     def close(self) -> None:
         """Unmap and close the rings; harmless when repeated."""
         rings, self._rings = self._rings, []

@@ -227,9 +227,15 @@ def _exit(body: Body, node: sx.Call) -> ir.Expression:
     return done(_emit(body, "exit", node, b"", [code]), ir.Return())
 
 
+def _unwatch(body: Body, node: sx.Call) -> ir.Expression:
+    value = to_scalar(body, lower(body, node.arguments[0]), node.span, "an address")
+    event = body.script.event("unwatch", node.span, (t.UINT64,))
+    return done(ir.Emit(event, [ir.Convert(t.UINT64, value)]))
+
+
 OUTPUT_CALLS = {
     "printf": (1, -1, _formatted_event), "errorf": (1, -1, _formatted_event), "warnf": (1, -1, _formatted_event),
     "cat": (1, -1, _formatted_event), "system": (1, -1, _system), "print": (1, 3, _print), "clear": (1, 1, _whole_map),
     "zero": (1, 1, _whole_map), "time": (0, 1, _time), "join": (1, 2, _join), "exit": (0, 1, _exit),
-    "debugf": (1, -1, _debugf),
+    "debugf": (1, -1, _debugf), "unwatch": (1, 1, _unwatch),
 }  # fmt: skip

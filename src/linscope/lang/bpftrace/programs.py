@@ -15,7 +15,7 @@ from linscope.lang.bpftrace.state import Body, NeedsOneProbe, Script
 from linscope.lang.bpftrace.statements import block, predicate
 from linscope.lang.bpftrace.type_names import type_text
 from linscope.lang.nodes import Node
-from linscope.lang.probe import Probe
+from linscope.lang.probe import TYPED, Probe
 
 TYPE_CHECKING = False  # typing itself costs a third of a bare start
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def make_groups(script: Script, nodes: Iterable[tuple[sx.Probe, list[Probe]]]) -
     for number, (node, probes) in enumerate(pairs):
         used = _used(script, node)
         sorted_: dict[object, list[Probe]] = {}
-        for probe in [_without_record(probe, used) for probe in probes] if direct else probes:
+        typed = any(probe.kind == "rawtracepoint" for probe in probes) and _needs_types(_whole(script, node))
+        for probe in [_as_attached(probe, used, typed) for probe in probes] if direct else probes:
             sorted_.setdefault(_key(script, probe, used, many), []).append(probe)
         for place, (key, members) in enumerate(sorted_.items()):
             syscalls = str(key[1]) if isinstance(key, tuple) and key[0] == "syscalls" else ""
@@ -53,8 +54,10 @@ def make_groups(script: Script, nodes: Iterable[tuple[sx.Probe, list[Probe]]]) -
     return groups
 
 
-def _without_record(probe: Probe, used: frozenset[str]) -> Probe:
+def _as_attached(probe: Probe, used: frozenset[str], typed: bool) -> Probe:
     """raw_syscalls:sys_enter and sys_exit as raw tracepoints, unless their list of arguments is asked for."""
+    if probe.kind == "rawtracepoint" and typed:
+        return Probe(probe.kind, probe.name, module=probe.module, target=probe.target, arguments=TYPED)
     if probe.kind != "tracepoint" or probe.module != "raw_syscalls" or not used <= {"id", "ret"}:
         return probe
     return Probe("rawtracepoint", probe.name, target=probe.target, arguments=REGISTERS)
@@ -82,7 +85,7 @@ def _key(script: Script, probe: Probe, used: frozenset[str], many: str) -> objec
     side = _side(probe)
     if side and side in many.split():
         return "syscalls", side
-    if probe.kind in _ALONE:
+    if probe.kind in _ALONE or probe.arguments == TYPED:
         return probe.kind, probe.name, probe.address, id(probe)
     if probe.kind in ("interval", "profile", "software", "hardware"):
         return probe.kind, probe.target, probe.count
@@ -100,12 +103,26 @@ def _layout(script: Script, probe: Probe, used: frozenset[str]) -> object:
     return tuple((f.name, f.offset, f.location, type_text(f.type)) if f is not None else None for f in fields)
 
 
-def _used(script: Script, node: sx.Probe) -> frozenset[str]:
+def _whole(script: Script, node: sx.Probe) -> object:
+    """A probe with the functions of the script that it calls."""
     if not script.functions:
-        return names_of_arguments(node)
+        return node
     from linscope.lang.bpftrace.functions import with_functions
 
-    return names_of_arguments(with_functions(script, node))
+    return with_functions(script, node)
+
+
+def _used(script: Script, node: sx.Probe) -> frozenset[str]:
+    return names_of_arguments(_whole(script, node))
+
+
+def _needs_types(node: object) -> bool:
+    """Whether a program calls what takes a pointer only of which the verifier knows the type."""
+    if isinstance(node, list | tuple):
+        return any(map(_needs_types, node))
+    if isinstance(node, sx.Call) and node.name.removeprefix("__builtin_") in ("skboutput", "socket_cookie"):
+        return True
+    return isinstance(node, Node) and any(_needs_types(getattr(node, name, None)) for name in node._fields)
 
 
 def names_of_arguments(node: object) -> frozenset[str]:

@@ -86,8 +86,7 @@ def _address(body: Body, node: sx.Expression | sx.TypeName) -> ir.Expression:
 
 def _path(body: Body, node: sx.Call) -> ir.Expression:
     """The path of a struct path: helper 147, which only some functions allow."""
-    if body.kind not in ("fentry", "fexit", "iter"):
-        raise Wrong(node.span, "The path function can only be used with 'fentry', 'fexit', 'iter' probes")
+    _need_types(body, node, "fentry", "fexit", "iter")
     size = constant(body, node.arguments[1], "path()'s size") if len(node.arguments) > 1 else _PATH_SIZE
     if not 0 < size <= body.script.string_size:
         size = _PATH_SIZE
@@ -176,9 +175,15 @@ def _write_user(body: Body, node: sx.Call) -> ir.Expression:
     return ir.Helper(t.INT64, _PROBE_WRITE_USER, arguments, "probe_write_user", fails=True)
 
 
+def _need_types(body: Body, node: sx.Call, *kinds: str) -> None:
+    """Raises Wrong: of this kind of probe the verifier does not know what the arguments point to."""
+    if body.kind not in kinds:
+        words = ", ".join(f"'{kind}'" for kind in kinds)
+        raise Wrong(node.span, f"The {node.name} function can only be used with {words} probes")
+
+
 def _socket_cookie(body: Body, node: sx.Call) -> ir.Expression:
-    if body.kind not in ("fentry", "fexit", "iter"):
-        raise Wrong(node.span, "The socket_cookie function can only be used with 'fentry', 'fexit', 'iter' probes")
+    _need_types(body, node, "fentry", "fexit", "iter", "rawtracepoint")
     return ir.Helper(t.UINT64, _SOCKET_COOKIE, [_address(body, node.arguments[0])], "get_socket_cookie")
 
 
@@ -194,7 +199,18 @@ def _pointer_space(space: str) -> Callable[[Body, sx.Call], ir.Expression]:
 
 
 def _skboutput(body: Body, node: sx.Call) -> ir.Expression:
-    raise Wrong(node.span, "skboutput() is not there", "record packets with tcpdump")
+    """skboutput(file, packet, length, offset): 0, or a negative errno."""
+    _need_types(body, node, "fentry", "fexit", "rawtracepoint")
+    path = constant_text(body, node.arguments[0], "skboutput()'s file")
+    if not path:
+        raise Wrong(node.arguments[0].span, "skboutput() needs the name of a file")
+    packet = _address(body, node.arguments[1])
+    length = coerce(body.script, scalar(body, node.arguments[2]), t.UINT64, node.span)
+    offset = constant(body, node.arguments[3], "skboutput()'s offset")
+    if not 0 <= offset < 1 << 16:
+        raise Wrong(node.arguments[3].span, f"skboutput() cannot leave out {offset} bytes")
+    event = body.script.event("skboutput", node.span, (t.UINT64, t.UINT32, t.UINT32), format=path)
+    return ir.PacketOutput(t.INT64, event, packet, length, offset)
 
 
 SYSTEM_CALLS = {

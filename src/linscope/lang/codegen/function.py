@@ -77,9 +77,13 @@ class Function:
     """The main function of a program, or a callback in it."""
 
     def __init__(
-        self, generator: Generator, name: str, outer: Function | None = None, *, depth: int = 0, kind: str = ""
-    ) -> None:
-        """outer: the function that passes this one as a callback; depth: of a main function's loops; kind: of probe."""
+        self, generator: Generator, name: str, outer: Function | None = None, *, depth: int = 0, kind: str = "",
+        typed: bool = False,
+    ) -> None:  # fmt: skip
+        """outer: the function that passes this one as a callback; depth: of a main function's loops; kind: of probe.
+
+        typed: it is a raw tracepoint whose arguments the verifier knows.
+        """
         self.generator = generator
         self.code = Assembler(name)
         self.outer = outer
@@ -93,7 +97,7 @@ class Function:
             options = generator.options  # of a tracepoint's event, what gives 0 takes it from all others who record it
             self.passes_on = options.captures or (kind == "tracepoint" and not options.replay)
             self.is_iterator = kind == "iter"
-            self.is_typed = kind in ("iter", "fentry", "fexit")  # the verifier knows what the context points to
+            self.is_typed = typed or kind in ("iter", "fentry", "fexit")  # the verifier knows what arguments are
             self.callback_room = _CALLBACK_STACK[min(depth, len(_CALLBACK_STACK) - 1)]
             self.room = _WHOLE_STACK - depth * self.callback_room
             self.callbacks = 0

@@ -14,6 +14,7 @@ from linscope.lang.built import ENDED, EVENTS, EXITING, LOST, STOP, UNSTOPPED, B
 from linscope.lang.codegen.analysis import Analysis
 from linscope.lang.codegen.assembler import R0, R1, R2, R6, R7, R9, R10, Assembler, Label, TooLarge
 from linscope.lang.codegen.function import MOST_DEPTH, RESULT, RETURNING, SAVED_CONTEXT, SAVED_SCRATCH, Function
+from linscope.lang.probe import TYPED
 from linscope.lang.types import round_up
 from linscope.lang.unit import BUCKETED, bucket_count, bucket_offset
 
@@ -203,7 +204,8 @@ class Generator:
         from linscope.lang.codegen.statements import Dispatch, decide, statements
 
         kind = source.probes[0].kind
-        main = Function(self, source.name, depth=known.depth, kind=kind)
+        typed = source.probes[0].arguments == TYPED
+        main = Function(self, source.name, depth=known.depth, kind=kind, typed=typed)
         main.declare(known.variables, known.changing)
         head = main.code
         self._begin(main, number, kind)
@@ -379,6 +381,8 @@ def program_type(probe: Probe, source: ir.Program) -> tuple[int, int, str]:
     if kind in ("fentry", "fexit"):
         attach = b.BPF_TRACE_FENTRY if kind == "fentry" else b.BPF_TRACE_FEXIT
         return b.BPF_PROG_TYPE_TRACING, attach, f"{probe.module}:{probe.target}" if probe.module else probe.target
+    if probe.arguments == TYPED:
+        return b.BPF_PROG_TYPE_TRACING, b.BPF_TRACE_RAW_TP, probe.target
     if kind == "iter":
         return b.BPF_PROG_TYPE_TRACING, b.BPF_TRACE_ITER, probe.target
     return b.BPF_PROG_TYPE_RAW_TRACEPOINT, 0, ""

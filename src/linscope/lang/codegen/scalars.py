@@ -416,6 +416,12 @@ def _kernel_function(f: Function, node: ir.KernelFunction) -> None:
     extend(f, R0, node.type)
 
 
+def _packet(f: Function, node: ir.PacketOutput) -> None:
+    from linscope.lang.codegen import packets
+
+    packets.output(f, node)
+
+
 def _per_cpu(f: Function, node: ir.PerCpuAddress) -> None:
     if node.cpu is not None:
         scalar(f, node.cpu)
@@ -488,8 +494,9 @@ _SCALARS: dict[type, Callable[[Function, Any], None]] = {
     ir.Number: _leaf, ir.Context: _context, ir.FromContext: _leaf, ir.Get: _get, ir.Load: _load, ir.Unary: _unary,
     ir.Binary: _binary, ir.Compare: _condition, ir.Logical: _condition, ir.Choice: _choice, ir.Convert: _convert,
     ir.Part: _from_memory, ir.Reinterpret: _from_memory, ir.Element: _from_memory, ir.Helper: _helper,
-    ir.KernelFunction: _kernel_function, ir.PerCpuAddress: _per_cpu, ir.Do: _do, ir.Total: _total,
-    ir.NotRecorded: _not_recorded, ir.MapGet: _map("get"), ir.MapHas: _map("has"), ir.MapDelete: _map("delete"),
+    ir.KernelFunction: _kernel_function, ir.PacketOutput: _packet, ir.PerCpuAddress: _per_cpu, ir.Do: _do,
+    ir.Total: _total, ir.NotRecorded: _not_recorded,
+    ir.MapGet: _map("get"), ir.MapHas: _map("has"), ir.MapDelete: _map("delete"),
     ir.MapAdd: _map("add"), ir.MapLength: _map("length"), ir.Aggregated: _map("aggregated"),
     ir.CompareStrings: _string("compare"), ir.FindString: _string("find"), ir.StringLength: _string("length"),
     ir.StackTrace: _stack("trace"), ir.StackLength: _stack("length"),

@@ -237,8 +237,10 @@ def _tracepoint(program: KernelProgram, probe: Probe, pid: int) -> list[Link]:
 
 
 def _raw(program: KernelProgram, probe: Probe, pid: int) -> list[Link]:
-    from linscope.bpf.kernel.attach_raw import attach_raw_tracepoint
+    from linscope.bpf.kernel.attach_raw import attach_raw_tracepoint, attach_tracing
 
+    if program.attach_type == b.BPF_TRACE_RAW_TP:
+        return [attach_tracing(program)]
     return [attach_raw_tracepoint(program, probe.target)]
 
 

@@ -61,7 +61,6 @@ if TYPE_CHECKING:
             """All is over, the maps are still there."""
 
 
-_PAGE = 4096
 _MOST_PIDS = 4 * 1024 * 1024  # include/linux/threads.h, PID_MAX_LIMIT
 _FORMS = ("text", "json", "parquet")
 _MODES = ("line", "full", "none")
@@ -290,6 +289,7 @@ def _cache_key(arguments: Arguments, script: tuple[str, str, Sequence[str]], pid
 def _generate(arguments: Arguments, unit: ir.Unit) -> Built:
     from linscope.lang.codegen import Options as CodeOptions
     from linscope.lang.codegen import generate
+    from linscope.session.script.runner import ring_size
 
     made = CodeOptions(helper_errors=arguments.helper_errors)
     made.ring_bytes = ring_size(unit) or made.ring_bytes
@@ -369,12 +369,6 @@ def _meter(arguments: Arguments, unit: ir.Unit) -> Meter | None:
     from linscope.session.script.cost import Meter
 
     return Meter(unit)
-
-
-def ring_size(unit: ir.Unit) -> int:
-    """The setting perf_rb_pages as bytes, a power of two; 0 when linscope is to choose."""
-    pages = int(unit.settings.get("perf_rb_pages", 0))
-    return 1 << (pages * _PAGE - 1).bit_length() if pages else 0
 
 
 def _show_stage(stage: str, unit: ir.Unit) -> int:

@@ -11,7 +11,7 @@ import time
 
 from linscope.bpf.kernel.maps import KernelMap
 from linscope.errors import SystemCallError, UsageError
-from linscope.lang.built import ENDED, EVENTS, LOST, STOP
+from linscope.lang.built import ENDED, EVENTS, LOST, PACKETS, STOP
 from linscope.session.script.attaching import FUNCTIONS, OURS, Attached, attach, load_program
 from linscope.session.script.events import Handlers, make_handlers
 from linscope.session.script.map_values import ScriptMap
@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from linscope.lang.codegen import Options
     from linscope.session.script.child import Child
     from linscope.session.script.events import Handler
+    from linscope.session.script.packets import Packets
     from linscope.session.script.sampling import Sampler
     from linscope.session.script.signals import Signals
     from linscope.session.script.trampolines import Refusals
 
+_PAGE = 4096
 _NOTIFY = "__BPFTRACE_NOTIFY_PROBES_ATTACHED"
 _COMM = "bpftrace"  # what scripts know the tracer by
 _BATCH = 8192  # events that are read at once
@@ -68,6 +70,7 @@ class Runner:
         self.resolver = Resolver(unit.settings)
         self.script_maps: dict[ir.Map, ScriptMap] = {}
         self.ring: RingBuffer | None = None
+        self.packets: Packets | None = None
         self.stopped = False
         self.lost_events = 0
         self._shared: Handlers | None = None
@@ -121,6 +124,11 @@ class Runner:
             from linscope.bpf.kernel.ring_buffer import RingBuffer
 
             self.ring = RingBuffer(self.maps[place])
+        place = built.place(PACKETS)
+        if place is not None:
+            from linscope.session.script.packets import Packets
+
+            self.packets = Packets(self.unit, self.maps[place], ring_bytes=ring_size(self.unit))
 
     @property
     def shared(self) -> Handlers:
@@ -305,6 +313,8 @@ class Runner:
         poll.register(self._signals.fd, select.POLLIN)
         if self.ring is not None:
             poll.register(self.ring_fd, select.POLLIN)
+        for fd in self.packets.fds if self.packets is not None else ():
+            poll.register(fd, select.POLLIN)
         if ended >= 0:
             poll.register(ended, select.POLLIN)
         tick = time.monotonic() + _FIRST_TICK_S
@@ -333,8 +343,9 @@ class Runner:
 
     def read(self) -> int:
         """Handle the events that wait, a batch at most; returns their number."""
+        packets = self.packets.read() if self.packets is not None else 0
         if self.ring is None:
-            return 0
+            return packets
         handlers = self._handlers
         if self._many and self.output.mode != "none":
             found = self._read_alike()
@@ -375,7 +386,9 @@ class Runner:
         return count
 
     def drain(self) -> None:
-        """Handle what is in the buffer now."""
+        """Handle what is in the buffers now."""
+        if self.packets is not None:
+            self.packets.read()
         if self.ring is None:
             return
         left = self.ring.pending_bytes
@@ -423,6 +436,7 @@ class Runner:
         place = self.built.place(LOST) if self.built is not None else None
         data = self.maps[place].lookup(bytes(4)) if place is not None else None
         count = sum(memoryview(data).cast("Q").tolist()) if data else 0
+        count += self.packets.lost if self.packets is not None else 0
         if count > self.lost_events:
             self.form.lost(count - self.lost_events)
             self.lost_events = count
@@ -476,11 +490,20 @@ class Runner:
         if self.ring is not None:
             self.ring.close()
             self.ring = None
+        if self.packets is not None:
+            self.packets.close()
+            self.packets = None
         for program in self.programs:
             program.close()
         for one in self.maps:
             one.close()
         self.programs, self.maps = [], []
+
+
+def ring_size(unit: ir.Unit) -> int:
+    """The setting perf_rb_pages as bytes, a power of two; 0 when linscope is to choose."""
+    pages = int(unit.settings.get("perf_rb_pages", 0))
+    return 1 << (pages * _PAGE - 1).bit_length() if pages else 0
 
 
 def _refusals() -> Refusals:

@@ -140,8 +140,7 @@ class TraceSession:
         """All programs in the kernel, those of functions attached: with kprobes where it lets no program into these."""
         from linscope.lang.codegen import Options as CodeOptions
         from linscope.session.script.attaching import NoTrampoline
-        from linscope.session.script.main import ring_size
-        from linscope.session.script.runner import Runner
+        from linscope.session.script.runner import Runner, ring_size
 
         refused: dict[str, str] = {}
         while True:
