@@ -37,7 +37,7 @@ PAGES = "PAGE PHYSICAL MAPPING INDEX CNT FLAGS"
 
 
 # what crash has wrong, and we otherwise: see below
-DIFFERENT = {"kmem -i", "kmem -f"}
+DIFFERENT = {"kmem -i", "kmem -f", 'search -c "Linux version 6"', "search -t ffff8e95811fb000"}
 
 
 @pytest.mark.parametrize("line", [line for line in ANSWERS if line not in DIFFERENT])
@@ -192,7 +192,44 @@ def test_struct_pages(ask: Ask) -> None:
     assert ask("kmem -P -p 1000000") == ask("kmem -p fffffb0800040000")
 
 
+def test_texts_go_over_pages(ask: Ask) -> None:
+    """crash shows a text up to the end of its page."""
+    theirs = ANSWERS['search -c "Linux version 6"']
+    ours = ask('search -c "Linux version 6"').splitlines()
+    assert [line[: len(found)] for line, found in zip(ours, theirs, strict=True)] == theirs
+    assert ours[0].endswith(": Linux version 6.1.0-56-cloud-amd64 (debian-kernel@lists.")
+    assert "ffff8e9591f1ffee: 6.1.0-56-cloud" in ask("search -c '6.1.0-56-cloud-amd64 (debian-kernel@lists'")
+
+
+def test_stacks_of_all_tasks(ask: Ask) -> None:
+    """What crash finds is there, and the stacks of tasks that it does not know."""
+    text = words(ask("search -t ffff8e95811fb000"))
+    assert [line for line in ANSWERS["search -t ffff8e95811fb000"] if line not in text] == []
+    assert sum(line.startswith("PID: ") for line in text) == 10
+
+
+def test_numbers_by_name(ask: Ask) -> None:
+    """crash also finds what lies in front of the kernel's image, where nothing is mapped: ffffffff8b255120 and more."""
+    lines = ask("search init_task").splitlines()
+    assert lines and all(line.endswith(": ffffffff9ca1aa40 (init_task)") for line in lines)
+    assert not any(line.startswith("ffffffff8b") for line in lines)
+    assert ask("search (init_task+0x890)").splitlines()[0].endswith(": ffffffff9ca1b2d0 (init_task+0x890)")
+    assert ask("search -s init_task -l 8 0").count("\n") <= 1
+    many = ask("search -p 0").splitlines()
+    assert len(many) == 100_000
+
+
+def test_memory_of_processes_that_was_filtered_out(ask: Ask) -> None:
+    """drgn: access_remote_vm(mm, 0x401000, 32) raises "Excluded page: 0x33f1000"."""
+    ask("set 105")
+    assert ask("search -u -s 401000 -l 1000 0") == ""
+    ask("set -p")
+
+
 MISTAKES = (
+    "search", "search -k", "search nosuch", "search -w 123456789", "search -s 5 1", "search -s init_task -l 0 1",
+    "search -e init_task -l 5 1", "search -x 0 1", "search -x y 1", "search -m q 1", "search -c -m 1 a",
+    "search -k -u 1", "search -t -s 5 1", "search -p -s ffff8e95811fb000 1",
     "kmem", "kmem -s nosuch", "kmem -g x", "kmem -f fffffb0800041080", "kmem 10000000000000",
     "kmem -m nosuch", "kmem nosuch",
     "vm nobody", "vm -P 10 1", "vm -P x 1", "vm -m -p", "vtop", "vtop nosuch", "vtop -u -c 2 1000", "ptov x",

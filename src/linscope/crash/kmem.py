@@ -11,8 +11,8 @@ from linscope.crash._kmem_find import physical_of_page, rows_of_address, rows_of
 from linscope.crash._kmem_slabs import rows_of_caches
 from linscope.crash._pages import HEADING, PAGE_COLUMNS, page_line, page_row, rows_of_pages
 from linscope.crash.session import Session, parse_hex
-from linscope.errors import MemoryFault, UsageError
-from linscope.kernel.page import FRAME_SHIFT, PageFacts, Pages
+from linscope.errors import UsageError
+from linscope.kernel.page import FRAME_SHIFT, Pages
 from linscope.kernel.zones import find_free
 from linscope.picture.rows import Column, Rows
 
@@ -135,26 +135,14 @@ def _rows_of_pages(session: Session, arguments: argparse.Namespace, addresses: l
 
     def lines() -> Iterator[str]:
         yield HEADING
-        yield from map(page_line, _iter_facts(session, pages))
+        yield from map(page_line, pages.iter_facts())
 
-    return Rows(PAGE_COLUMNS, map(page_row, _iter_facts(session, pages)), text=lines)
+    return Rows(PAGE_COLUMNS, map(page_row, pages.iter_facts()), text=lines)
 
 
 def _iter_pages(pages: Pages) -> Iterator[int]:
     for first, behind in pages.iter_frames():
         yield from (pages.page_of(frame << FRAME_SHIFT) for frame in range(first, behind))
-
-
-def _iter_facts(session: Session, pages: Pages) -> Iterator[PageFacts]:
-    """Of all pages; those that are not in the dump are told, as one."""
-    missing = 0
-    for page in _iter_pages(pages):
-        try:
-            yield pages.facts(page)
-        except MemoryFault:
-            missing += 1
-    if missing:
-        session.problems.append(f"{missing} struct pages are not in the dump")
 
 
 def _rows_of_members(session: Session, pages: Pages, arguments: argparse.Namespace, addresses: list[int]) -> Rows:

@@ -60,6 +60,8 @@ class Pages:
         self.offset = base_of(kernel, "page_offset_base")  # of the direct map
         self.base = base_of(kernel, "vmemmap_base")
         self._flags: list[tuple[int, str]] | None = None
+        self._offsets: list[int] | None = None
+        self._names: dict[int, tuple[str, ...]] = {}  # by the flags' low half
         self._types: tuple[int, dict[int, str]] | None = None
 
     def page_of(self, physical: int) -> int:
@@ -152,15 +154,48 @@ class Pages:
 
     def facts(self, page: int) -> PageFacts:
         """What a struct page says.  Raises MemoryFault."""
-        one = self.kernel.object(self.type, page)
-        flags = int(one.member_("flags"))
-        names = self.flag_names(flags)
-        kind = self.type_of(one)
-        index = one.member_(one.space_.types.first_member("struct page", "index", "__folio_index"))
+        return self._facts(page, self.kernel.memory.read(page, self.size))
+
+    def _facts(self, page: int, data: bytes) -> PageFacts:
+        if self._offsets is None:
+            types = self.kernel.types
+            index = types.first_member("struct page", "index", "__folio_index")
+            members = ("flags", "mapping", index, "_refcount")
+            self._offsets = [types.offset("struct page", name) for name in members]
+            has_type = types.has_member("struct page", "page_type")
+            self._offsets.append(types.offset("struct page", "page_type") if has_type else -1)
+        at_flags, at_mapping, at_index, at_count, at_type = self._offsets
+
+        def number(at: int, size: int, signed: bool = False) -> int:
+            return int.from_bytes(data[at : at + size], "little", signed=signed)
+
+        flags = number(at_flags, 8)
+        low = flags & (1 << 32) - 1
+        if low not in self._names:
+            self._names[low] = self.flag_names(low)
+        names, kind = self._names[low], self.type_name(number(at_type, 4)) if at_type >= 0 else ""
         return PageFacts(
-            page, (page - self.base) // self.size << FRAME_SHIFT, int(one.mapping), int(index),
-            int(one._refcount.counter), flags, (*names, kind) if kind and kind not in names else names,
+            page, (page - self.base) // self.size << FRAME_SHIFT, number(at_mapping, 8), number(at_index, 8),
+            number(at_count, 4, True), flags, (*names, kind) if kind and kind not in names else names,
         )  # fmt: skip
+
+    def iter_facts(self) -> Iterator[PageFacts]:
+        """Of all struct pages in order; those that are not in the dump are told in kernel.problems, in one line.
+
+        Raises MemoryFault, UnknownNameError when the sections cannot be read.
+        """
+        missing = 0
+        for first, behind in self.iter_frames():
+            for start in range(self.base + first * self.size, self.base + behind * self.size, 64 * self.size):
+                try:
+                    data = self.kernel.memory.read(start, 64 * self.size)
+                except MemoryFault:
+                    missing += 64
+                    continue
+                for at in range(0, len(data), self.size):
+                    yield self._facts(start + at, data[at : at + self.size])
+        if missing:
+            self.kernel.problems.append(f"{missing} struct pages are not in the dump")
 
     def iter_sections(self) -> Iterator[tuple[int, int, int]]:
         """(number, address of the struct mem_section, section_mem_map) of the sections that are present.

@@ -12,6 +12,8 @@ GLOBALS = {
     "init_pid_ns": "struct pid_namespace",  # kernel/pid.c
     "init_uts_ns": "struct uts_namespace",  # init/version.c
     "init_net": "struct net",  # net/core/net_namespace.c
+    "arp_tbl": "struct neigh_table",  # net/ipv4/arp.c
+    "nd_tbl": "struct neigh_table",  # net/ipv6/ndisc.c
     "init_ipc_ns": "struct ipc_namespace",  # ipc/msgutil.c
     "init_css_set": "struct css_set",  # kernel/cgroup/cgroup.c
     "init_fs": "struct fs_struct",  # fs/fs_struct.c
