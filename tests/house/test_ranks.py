@@ -22,6 +22,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("recording",),
     ("api",),
     ("tui", "web", "lab"),
+    ("kdump",),
     ("commands",),
     ("cli",),
 )

@@ -8,12 +8,13 @@ import pytest
 
 from linscope.commands import COMMANDS, iter_commands
 from linscope.commands.bpf import BPF
+from linscope.commands.kdump import KDUMP
 from linscope.errors import UnknownNameError
 from linscope.formats import FORMATS
 from linscope.tables import Table
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "linscope"
-TABLES = {"commands": COMMANDS, "commands.bpf": BPF, "formats": FORMATS}
+TABLES = {"commands": COMMANDS, "commands.bpf": BPF, "commands.kdump": KDUMP, "formats": FORMATS}
 
 
 def modules_of(table: Table) -> set[str]:

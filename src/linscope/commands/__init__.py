@@ -28,6 +28,7 @@ COMMANDS = Table(
         "dyndbg": Entry("linscope.commands.dyndbg:DYNDBG", "the kernel's debug prints: list, switch, follow"),
         "bpf": Entry("linscope.commands.bpf:BPF", "eBPF: assemble, read, verify and run programs; BTF; what is loaded"),
         "crash": Entry("linscope.commands.crash:CRASH", "a kernel's memory: dumps, guests, the running kernel"),
+        "kdump": Entry("linscope.commands.kdump:KDUMP", "dumps of crashes: ready or not, load, capture, try it out"),
         "lab": Entry("linscope.commands.lab:LAB", "run a command in a disposable kernel with this machine's files"),
         "doctor": Entry("linscope.commands.doctor:DOCTOR", "what this machine allows, and what to change; --clean"),
     },

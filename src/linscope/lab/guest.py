@@ -164,6 +164,24 @@ class Guest:
             raise LinscopeError(f"the command did not end within {timeout_s:g} s", next_step="--timeout")
         return Result(130 if interrupted else code, streams["stdout"].text(), streams["stderr"].text())
 
+    def run_to_end(self, command: str | Sequence[str], *, timeout_s: float = 600) -> str:
+        """Run a command that ends the guest, by a crash for instance; returns all that its console said.
+
+        Raises LinscopeError when the guest still runs when the time is over.
+        """
+        self._jobs += 1
+        script = make_script(command, os.environ, str(Path.cwd()))
+        line = f"RUN {self._jobs} {base64.b64encode(script.encode()).decode()}\n"
+        self.machine.ports["control"].sendall(line.encode())
+        deadline = time.monotonic() + timeout_s
+        ended = False
+        while not ended:
+            ready = self.machine.selector.select(max(deadline - time.monotonic(), 0))
+            if not ready:
+                raise self._died(f"the guest did not end within {timeout_s:g} s")
+            ended = any(not _receive(key.fileobj) for key, _ in ready)
+        return (self.machine.folder / "console").read_text(errors="replace").replace("\r", "")
+
     def shell(self, terminal: int) -> None:
         """Connect a terminal's descriptor to an interactive shell, whose end is the guest's."""
         width, height = os.get_terminal_size(terminal)
@@ -209,8 +227,7 @@ class Guest:
         """(port, what came) of the ports that have something; empty at the deadline.  Raises LinscopeError."""
         found = []
         for key, _ in self.machine.selector.select(max(deadline - time.monotonic(), 0)):
-            assert isinstance(key.fileobj, socket.socket)
-            data = key.fileobj.recv(_CHUNK)
+            data = _receive(key.fileobj)
             if not data:
                 raise self._died("the guest has died")
             found.append((key.data, data))
@@ -229,6 +246,15 @@ class Guest:
     def _died(self, what: str) -> LinscopeError:
         """The error with what the console and QEMU said last."""
         return LinscopeError(what, why="its last words:\n" + self.machine.last_words())
+
+
+def _receive(port: object) -> bytes:
+    """What came on a port; nothing when the guest has gone."""
+    assert isinstance(port, socket.socket)
+    try:
+        return port.recv(_CHUNK)
+    except ConnectionResetError:
+        return b""
 
 
 class _Stream:

@@ -51,13 +51,19 @@ def unpack_module(content: bytes, packed: str) -> bytes:
     return content
 
 
-def build_initramfs(busybox: Path, modules: Iterable[Path]) -> bytes:
-    """The archive for these modules, which /init inserts in the order given.  Raises OSError."""
+def build_initramfs(
+    busybox: Path, modules: Iterable[Path], *, init: bytes | None = None, agent: bytes | None = None
+) -> bytes:
+    """The archive for these modules, which /init inserts in the order given.  Raises OSError.
+
+    init: the script of the first process; None: the lab's, which mounts the lab's root; agent: the script that runs in
+    the root file system then; None: the one that takes the lab's commands.
+    """
     here = Path(__file__).parent
     files: dict[str, tuple[int, bytes]] = {
         "bin/busybox": (0o755, busybox.read_bytes()),
-        "init": (0o755, (here / "init.sh").read_bytes()),
-        "agent": (0o755, (here / "agent.sh").read_bytes()),
+        "init": (0o755, init or (here / "init.sh").read_bytes()),
+        "agent": (0o755, agent or (here / "agent.sh").read_bytes()),
     }
     for at, path in enumerate(modules):
         name, _, packed = path.name.partition(".ko")
