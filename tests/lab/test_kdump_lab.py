@@ -9,17 +9,36 @@ import sys
 from pathlib import Path
 
 import pytest
+from disk_root import list_folder, make_disk_root, take_file
 
 from linscope.kernel.task import iter_tasks
+from linscope.lab.guest import Guest, GuestOptions
 from linscope.memory import open_memory
+from linscope.sys.folders import cache_folder
 from linscope.target.kernel import open_kernel
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
+CRASH = "sync; echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger"
+IN_DISK = """set -e
+modprobe virtio_blk
+modprobe ext4
+mkdir -p /mnt/disk
+mount /dev/vda /mnt/disk
+for folder in proc sys dev run "lib/modules"; do
+    mount --rbind "/$folder" "/mnt/disk/$folder"
+done
+exec chroot /mnt/disk $linscope kdump load --kernel $kernel --then poweroff
+"""
+
+
+@pytest.fixture(autouse=True)
+def need_qemu() -> None:
+    """Skip, with the remedy."""
+    if shutil.which("qemu-system-x86_64") is None or os.geteuid() != 0:
+        pytest.skip("needs root and QEMU: apt-get install qemu-system-x86")
 
 
 def test_crash_capture_and_look(tmp_path: Path) -> None:
-    if shutil.which("qemu-system-x86_64") is None or os.geteuid() != 0:
-        pytest.skip("needs root and QEMU: apt-get install qemu-system-x86")
     target = tmp_path / "vmcore"
     command = [sys.executable, "-m", "linscope", "kdump", "test", "--reserve", "192M", "-o", str(target)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -44,3 +63,26 @@ def test_crash_capture_and_look(tmp_path: Path) -> None:
         names = {task.comm.string_() for task in iter_tasks(kernel)}
         assert {"kthreadd", "sh", "busybox"} <= names
         assert kernel.problems == []
+
+
+def test_a_machine_whose_root_is_on_a_disk(tmp_path: Path) -> None:
+    """The guest crashes within a chroot on a disk; the capture kernel mounts the disk and runs from it."""
+    image = tmp_path / "disk"
+    make_disk_root(image, tmp_path / "tree", [Path(cache_folder("lab"))])
+    shutil.rmtree(tmp_path / "tree")
+    with Guest(GuestOptions(append="crashkernel=192M", disk=str(image))) as guest:
+        environment = {
+            "HOME": str(Path.home()), "kernel": str(guest.kernel.image), "linscope": f"{sys.executable} -m linscope",
+        }  # fmt: skip
+        done = guest.run(IN_DISK, cwd="/", environment=environment)
+        assert done.exit_code == 0, done
+        assert "root: /dev/vda (ext4), dumps to /var/crash" in done.stdout
+        console = guest.run_to_end(CRASH, timeout_s=120)
+    (name,) = list_folder(image, "/var/crash")
+    assert f"the log is in /var/crash/{name}/dmesg.txt" in console
+    assert sorted(list_folder(image, f"/var/crash/{name}")) == ["dmesg.txt", "vmcore"]
+    for part in ("dmesg.txt", "vmcore"):
+        take_file(image, f"/var/crash/{name}/{part}", tmp_path / part)
+    assert "sysrq: Trigger a crash" in (tmp_path / "dmesg.txt").read_text()
+    with open_kernel(str(tmp_path / "vmcore")) as kernel:
+        assert "kthreadd" in {task.comm.string_() for task in iter_tasks(kernel)}

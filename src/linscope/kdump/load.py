@@ -82,7 +82,7 @@ def _with_initramfs(
     mounts = read_mounts()
     folder = Path("/lib/modules") / image.release
     root, target = mount_of("/", mounts), mount_of(options.target, mounts)
-    in_lab = "lab.root=" in running
+    in_lab = root.kind == "overlay" and "lab.root=" in running
     root_disk = target_disk = None
     if not in_lab:
         root_disk = find_disk(root)
@@ -168,7 +168,11 @@ def find_busybox(say: Callable[[str], None]) -> Path:
         path = Path(place)
         if path.is_file() and _is_static(path):
             return path
-    return busybox(say)
+    try:
+        return busybox(say)
+    except LinscopeError as error:
+        step = "apt-get install busybox-static"
+        raise LinscopeError("there is no static busybox for the initramfs", why=error.what, next_step=step) from None
 
 
 def _is_static(path: Path) -> bool:
