@@ -183,10 +183,10 @@ READY = {
     "sys/kernel/kexec_crash_loaded": "1\n", "proc/sys/kernel/kexec_load_disabled": "0\n",
     "sys/kernel/security/lockdown": "[none] integrity confidentiality\n", "proc/sys/kernel/panic_on_oops": "1\n",
     "proc/sys/kernel/hung_task_panic": "0\n", "proc/sys/kernel/sysrq": "1\n", "proc/sys/kernel/panic": "0\n",
-    "proc/iomem": "00001000-0009fbff : System RAM\n2f000000-3affffff : Crash kernel\n",
+    "proc/iomem": "00100000-3fffffff : System RAM\n  2f000000-3affffff : Crash kernel\n",
     "sys/module/kernel/parameters/crash_kexec_post_notifiers": "N\n",
     "lib/systemd/system/kdump-tools.service": "", "var/crash/x": "",
-    "proc/meminfo": "MemTotal: 1000 kB\nMemFree: 500 kB\nCached: 100 kB\nBuffers: 0 kB\nAnonPages: 100 kB\n",
+    "proc/meminfo": "MemTotal: 800000 kB\nMemFree: 500000 kB\nCached: 100000 kB\nBuffers: 0 kB\nAnonPages: 90000 kB\n",
 }  # fmt: skip
 
 
@@ -196,7 +196,10 @@ def test_a_machine_that_is_ready(tmp_path: Path) -> None:
     assert found["loaded", "capture kernel"].value == "loaded"
     assert found["loaded", "starts"].value == "at once"
     assert found["service", "kdump-tools"].value == "systemd does not run"
-    assert status.kernel_memory_bytes(tmp_path) == 300 << 10
+    assert status.kernel_memory_bytes(tmp_path) == (1023 - 192 << 20) - (690_000 << 10)
+    write(tmp_path, {"proc/iomem": "00000000-00000000 : System RAM\n"})  # as others than root see it
+    assert status.memory_ranges("System RAM", tmp_path) == []
+    assert status.kernel_memory_bytes(tmp_path) == 110_000 << 10
     assert found["target", "/var/crash"].works
     bad = [one for one in found.values() if one.works is False]
     assert [(one.area, one.name) for one in bad] == [("kernel", "image"), ("service", "kdump-tools")]

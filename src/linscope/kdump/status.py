@@ -65,14 +65,15 @@ def _read(system: Path, path: str) -> str | None:
         return None
 
 
-def reserved_ranges(system: Path = _SYSTEM) -> list[tuple[int, int]]:
-    """(first, behind the last) physical addresses that are reserved; zeros for those who are not root."""
+def memory_ranges(name: str, system: Path = _SYSTEM) -> list[tuple[int, int]]:
+    """(first, behind the last) addresses of a kind of memory, "Crash kernel" or "System RAM"; [] when not root."""
     try:
         lines = (system / "proc/iomem").read_text().splitlines()
     except OSError:
         return []
-    spans = [line.split(" : ")[0].strip().split("-") for line in lines if line.endswith(" : Crash kernel")]
-    return [(int(first, 16), int(last, 16) + 1) for first, last in spans]
+    spans = [line.split(" : ")[0].strip().split("-") for line in lines if line.endswith(f" : {name}")]
+    ranges = [(int(first, 16), int(last, 16) + 1) for first, last in spans]
+    return [one for one in ranges if one[1] > 1]  # zeros are shown to those who are not root
 
 
 def _reservation(system: Path) -> Iterator[Finding]:
@@ -81,7 +82,7 @@ def _reservation(system: Path) -> Iterator[Finding]:
     step = "crashkernel=SIZE on the kernel's command line and a reboot; linscope kdump estimate"
     yield Finding("reserve", "command line", asked or "no crashkernel=", bool(asked), "" if asked else step)
     size = int(_read(system, "sys/kernel/kexec_crash_size") or 0)
-    places = ", ".join(f"{first:#x}-{behind:#x}" for first, behind in reserved_ranges(system) if behind > 1)
+    places = ", ".join(f"{first:#x}-{behind:#x}" for first, behind in memory_ranges("Crash kernel", system))
     value = format_bytes(size) + (f" at {places}" if places else "") if size else "none"
     if asked and not size:
         step = "a smaller size, or none so large is free below 4 GB: crashkernel=SIZE,high; see dmesg"
@@ -156,8 +157,10 @@ def kernel_memory_bytes(system: Path = _SYSTEM) -> int:
             values[name] = int(rest.split()[0]) << 10
     except OSError:
         return 0
+    total = sum(behind - first for first, behind in memory_ranges("System RAM", system))
+    total -= sum(behind - first for first, behind in memory_ranges("Crash kernel", system))
     others = ("MemFree", "Buffers", "Cached", "SwapCached", "AnonPages")
-    return max(values.get("MemTotal", 0) - sum(values.get(name, 0) for name in others), 0)
+    return max((total or values.get("MemTotal", 0)) - sum(values.get(name, 0) for name in others), 0)
 
 
 def _target(target: str, system: Path) -> Iterator[Finding]:
