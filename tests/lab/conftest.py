@@ -59,6 +59,12 @@ def need_qemu() -> None:
         pytest.skip("needs virtiofsd, which runs as root only: run the tests as root")
 
 
+@pytest.fixture(scope="session")
+def qemu() -> None:
+    """For tests with a guest of their own."""
+    need_qemu()
+
+
 def _guest(kernel: str, folder: Path) -> Iterator[Lab]:
     with Guest(GuestOptions(kernel=kernel, share=str(folder)), say=print) as guest:
         yield Lab(guest, folder)
