@@ -163,6 +163,13 @@ class CompareStrings(Expression):
     count: int | None = None
 
 
+class ConcatStrings(Expression):
+    """One string behind another: a String that has room for both."""
+
+    left: Expression
+    right: Expression
+
+
 class FindString(Expression):
     """Where needle first begins in haystack, or -1; an Int (8 bytes, signed)."""
 

@@ -166,6 +166,7 @@ _EXPRESSIONS: dict[type, Callable[[Any], str]] = {
     ir.Binary: lambda n: f"({expression(n.left)} {n.sign} {expression(n.right)})",
     ir.Compare: lambda n: f"({expression(n.left)} {n.sign} {expression(n.right)})",
     ir.CompareStrings: _compare_strings,
+    ir.ConcatStrings: lambda n: f"concat({expression(n.left)}, {expression(n.right)})",
     ir.FindString: lambda n: f"find({expression(n.haystack)}, {expression(n.needle)})",
     ir.StringLength: lambda n: f"strlen({expression(n.text)})",
     ir.Logical: lambda n: f"({expression(n.left)} {n.sign} {expression(n.right)})",

@@ -123,3 +123,72 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 )  # fmt: skip
 def test_what_is_wrong_is_said(script: str, what: str) -> None:
     assert any(what in line for line in errors(script)), errors(script)
+
+
+@pytest.mark.parametrize(
+    ("value", "type"),
+    [
+        ('str_concat(comm, "abc")', "string[19]"),
+        ('str_concat("ab", "c")', "string[4]"),
+        ("ppid(curtask)", "uint32"),
+        ("leader_tid(curtask->real_parent)", "uint32"),
+        ("pcomm(curtask)", "string[17]"),
+        ("__builtin_ppid(0)", "uint32"),
+    ],
+)
+def test_types_of_values(value: str, type: str) -> None:
+    (found,) = unit(f"begin {{ @ = {value} }}").maps
+    assert type_text(found.value) == type
+
+
+@pytest.mark.parametrize(
+    ("value", "base", "full"),
+    [
+        ("pid", "int", "uint32"),
+        ("comm", "string", "string[16]"),
+        ("curtask", "pointer", "struct task_struct *"),
+        ("*curtask", "struct", "struct task_struct"),
+        ("pton(\"::1\")", "array", "uint8[16]"),
+        ("(1, true)", "tuple", "(int8,bool)"),
+        ("(a=1,)", "record", "record { .a = int8 }"),
+        ("1 == 2", "bool", "bool"),
+        ("kstack", "kstack_t", "kstack_t"),
+    ],
+)  # fmt: skip
+def test_what_is_known_of_types(value: str, base: str, full: str) -> None:
+    """While the script is compiled, so that a branch that is not for a type is none."""
+    head = "config = { unstable_typeinfo=enable } begin { if comptime "
+    checks = f'(typeinfo({value}).base_ty == "{base}" && typeinfo({value}).full_ty == "{full}")'
+    assert unit(f'{head} {checks} {{ @ = 1 }} else {{ fail("no") }} }}').maps
+    assert errors(f"begin {{ print(typeinfo({value})) }}")[0].endswith("to enable: unstable_typeinfo=enable")
+
+
+def test_the_number_of_a_type() -> None:
+    program = "config = { unstable_typeinfo=warn } begin { if comptime (typeinfo(%s).btf_id %s 0) { } else { fail() } }"
+    assert "typeinfo" in str(unit(program % ("struct task_struct", ">")).warnings)
+    unit("struct own { int a; }; " + program % ("struct own", "=="))
+    unit(program % ("uint64", "=="))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("1", "string-like values must be either strings, arrays or pointers"),
+        ("(int32 *)1", "string-like pointers must point to a char-like type"),
+        ('pton("::1")', "string-like arrays must contain a char-like type"),
+    ],
+)
+def test_what_is_no_string(value: str, message: str) -> None:
+    assert message in errors(f"begin {{ assert_str({value}) }}")[0]
+
+
+def test_what_is_like_a_string() -> None:
+    values = ('"a"', "comm", "probe", "(int8 *)1", "((struct a *)1)->b")
+    unit("struct a { char b[3]; }; begin { " + " ".join(f"assert_str({value});" for value in values) + " }")
+
+
+def test_settings_of_old_versions_do_nothing() -> None:
+    found = unit("config = { unstable_macro=enable; unstable_map_decl=enable } begin { }")
+    assert [warning.what for warning in found.warnings] == [  # type: ignore[attr-defined]
+        "unstable_macro is deprecated and has no effect", "unstable_map_decl is deprecated and has no effect",
+    ]  # fmt: skip

@@ -135,6 +135,9 @@ class Model:
             return int(left != right)
         if isinstance(node, ir.FindString):
             return characters(self.value(node.haystack)).find(characters(self.value(node.needle)))
+        if isinstance(node, ir.ConcatStrings):
+            whole = characters(self.value(node.left)) + characters(self.value(node.right))
+            return whole.ljust(node.type.size, b"\0")
         if isinstance(node, ir.StringLength):
             return len(characters(self.value(node.text)))
         if isinstance(node, ir.Build):

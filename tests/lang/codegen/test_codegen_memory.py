@@ -200,6 +200,24 @@ def test_strings_searched(place: Place, width: int) -> None:
         assert told(out) == [a.find(c)] * 2 + [len(a), len(c)], (a, c)
 
 
+@pytest.mark.parametrize("width", [5, 64, 700])
+def test_strings_behind_one_another(place: Place, width: int) -> None:
+    """Variables and constants, empty and full; behind the NUL of the result all is zero, so that it equals itself."""
+    one, other = ir.Variable("$a", t.String(width)), ir.Variable("$b", t.String(7))
+    joined = t.String(width + 6)
+    for a, c in itertools.product((b"", b"a", b"x" * (width - 1)), (b"", b"b", b"123456")):
+        whole = ir.ConcatStrings(joined, get(one), get(other))
+        again = ir.ConcatStrings(joined, text(a, width), text(c, 7))
+        values = [ir.StringLength(t.INT64, whole), ir.CompareStrings(t.INT64, whole, again)]
+        values += [ir.CompareStrings(t.INT64, again, text(a + c, joined.size))]
+        same = ir.Compare(t.BOOL, "==", ir.Reinterpret(t.Array(t.UINT8, joined.size), whole),
+                          ir.Bytes(t.Array(t.UINT8, joined.size), (a + c).ljust(joined.size, b"\0")))  # fmt: skip
+        event = printf(t.INT64, t.INT64, t.INT64, t.BOOL)
+        body: list[ir.Statement] = [ir.Set(one, text(a, width)), ir.Set(other, text(c, 7))]
+        body.append(ir.Emit(event, [*values, same]))
+        assert told(place.run(unit(body, events=[event]), checked=a == b"a")) == [len(a + c), 0, 0, 1], (a, c)
+
+
 def test_parts_of_what_is_in_memory(place: Place) -> None:
     """At any offset, of any width; as another type; elements by number."""
     array = t.Array(t.INT32, 5)

@@ -176,42 +176,46 @@ def curtask(body: Body, span: Span) -> ir.Expression:
     return _helper(_CURRENT_TASK, "get_current_task", t.Pointer(task_type(body), t.KERNEL))
 
 
-def _of_task(body: Body, span: Span, *path: str) -> ir.Expression:
-    """A field that is reached from curtask."""
-    found: ir.Expression | Place = curtask(body, span)
-    for name in path:
-        found = member(body, found, name, span)
-    return load(body, found) if isinstance(found, Place) else found
+# what is asked of a task: the way to it, and where recordings have it (None: it is the process)
+_OF_TASK: dict[str, tuple[tuple[str, str], int | None]] = {
+    "ppid": (("real_parent", "tgid"), PARENT), "pcomm": (("real_parent", "comm"), PARENT_COMM),
+    "leader_comm": (("group_leader", "comm"), LEADER_COMM), "leader_tid": (("group_leader", "pid"), None),
+}  # fmt: skip
 
 
-def _of_family(body: Body, span: Span, type: t.Type, offset: int) -> ir.Expression | None:
-    """In a replay, what recordings know of a process beside itself; None: the task is to be asked."""
-    recorded = body.script.options.recorded
-    if recorded is None or recorded.captures:
-        return None
-    return load(body, Place(type, add(ir.Family(t.UINT64), offset), t.KERNEL, span))
+def of_task(body: Body, span: Span, name: str, task: ir.Expression | None = None) -> ir.Expression:
+    """ppid, pcomm, leader_comm or leader_tid.  task: a pointer to it; None: the thread's."""
+    path, recorded = _OF_TASK[name]
+    if task is None and (known := body.script.options.recorded) is not None and not known.captures:
+        if recorded is None:
+            return process_ids(body, thread=False)
+        type = _COMM_TYPE if path[1] == "comm" else t.UINT32
+        return load(body, Place(type, add(ir.Family(t.UINT64), recorded), t.KERNEL, span))
+    found: ir.Expression | Place = task or curtask(body, span)
+    for field in path:
+        found = member(body, found, field, span)
+    value = load(body, found) if isinstance(found, Place) else found
+    return value if path[1] == "comm" else ir.Convert(t.UINT32, value)
 
 
 def ppid(body: Body, span: Span) -> ir.Expression:
     """The parent process."""
-    return _of_family(body, span, t.UINT32, PARENT) or ir.Convert(t.UINT32, _of_task(body, span, "real_parent", "tgid"))
+    return of_task(body, span, "ppid")
 
 
 def pcomm(body: Body, span: Span) -> ir.Expression:
     """The parent's name."""
-    return _of_family(body, span, _COMM_TYPE, PARENT_COMM) or _of_task(body, span, "real_parent", "comm")
+    return of_task(body, span, "pcomm")
 
 
 def leader_comm(body: Body, span: Span) -> ir.Expression:
     """The name of the process's first thread."""
-    return _of_family(body, span, _COMM_TYPE, LEADER_COMM) or _of_task(body, span, "group_leader", "comm")
+    return of_task(body, span, "leader_comm")
 
 
 def leader_tid(body: Body, span: Span) -> ir.Expression:
     """The process's first thread."""
-    if body.script.options.replay:
-        return process_ids(body, thread=False)
-    return ir.Convert(t.UINT32, _of_task(body, span, "group_leader", "pid"))
+    return of_task(body, span, "leader_tid")
 
 
 def ctx(body: Body, span: Span) -> ir.Expression:

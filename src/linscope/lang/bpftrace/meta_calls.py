@@ -122,6 +122,50 @@ def _static_assert(body: Body, node: sx.Call) -> ir.Expression:
     return done()
 
 
+def _assert_str(body: Body, node: sx.Call) -> ir.Expression:
+    """Whether functions on strings take a value; the script is wrong when they do not."""
+    type = type_of(body, node.arguments[0])
+    if isinstance(type, t.String | t.ProbeName):
+        return done()
+    if not isinstance(type, t.Array | t.Pointer):
+        raise Wrong(node.span, "string-like values must be either strings, arrays or pointers")
+    inner = type.element if isinstance(type, t.Array) else type.target
+    if not (isinstance(inner, t.Int) and inner.width == 1 and inner.signed):
+        verb, what = ("contain", "arrays") if isinstance(type, t.Array) else ("point to", "pointers")
+        raise Wrong(node.span, f"string-like {what} must {verb} a char-like type")
+    return done()
+
+
+# what typeinfo calls the kinds of types
+_BASES = (
+    (t.Bool, "bool"), (t.Enum, "enum"), (t.Int, "int"), (t.Pointer, "pointer"), (t.Array, "array"),
+    (t.String | t.ProbeName, "string"), (t.Buffer, "buffer"), (t.Struct, "struct"),
+)  # fmt: skip
+
+
+def _typeinfo(body: Body, node: sx.Call) -> ir.Expression:
+    """What is known of a type: (btf_id=0 when the kernel has none of it, base_ty="int", full_ty="uint64")."""
+    mode = body.script.settings["unstable_typeinfo"]
+    if mode == "error":
+        raise Wrong(
+            node.span, "typeinfo is not enabled by default. To enable this unstable feature, set this config flag to "
+            "enable: unstable_typeinfo=enable"
+        )  # fmt: skip
+    if mode == "warn":
+        body.script.problems.warn(node.span, "Script is using an unstable feature: typeinfo")
+    type = type_of(body, node.arguments[0])
+    base = next((word for kind, word in _BASES if isinstance(type, kind)), "")
+    if isinstance(type, t.Tuple):
+        base = "record" if type.names else "tuple"
+    full = type_text(type)
+    btf_id = 0
+    if isinstance(type, t.Struct | t.Enum):
+        btf_id = body.script.definitions.btf_id(type.tag if isinstance(type, t.Struct) else "enum", type.name)
+    values = [number(btf_id), text((base or full).encode()), text(full.encode())]
+    record = t.Tuple(tuple(value.type for value in values), ("btf_id", "base_ty", "full_ty"))
+    return ir.Build(record, list(zip(record.offsets, values, strict=True)))
+
+
 def _assert(body: Body, node: sx.Call) -> ir.Expression:
     """errorf and exit when a condition does not hold."""
     decided = condition(body, node.arguments[0])
@@ -165,5 +209,6 @@ META_CALLS = {
     "is_unsigned_integer": (1, 1, _is(lambda type: isinstance(type, NUMBERS) and not type.signed)),
     "is_literal": (1, 1, _is_literal), "is_err": (1, 1, _is_err), "kfunc_exist": (1, 1, _kfunc),
     "kfunc_allowed": (1, 1, _kfunc), "default_str_length": (0, 0, _default_str_length), "fail": (1, -1, _fail),
+    "assert_str": (1, 1, _assert_str), "typeinfo": (1, 1, _typeinfo),
     "static_assert": (2, 2, _static_assert), "assert": (1, 2, _assert), "getopt": (1, 3, _getopt),
 }  # fmt: skip

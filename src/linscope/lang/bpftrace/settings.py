@@ -44,6 +44,7 @@ _WORDS = {
     "cache_user_symbols": ("PER_PID", "PER_PROGRAM", "NONE", "1", "0"),
 }
 _WORDS.update({name: ("enable", "warn", "error") for name in DEFAULTS if name.startswith("unstable_")})
+_GONE = ("symbol_source", "unstable_addr", "unstable_import", "unstable_macro", "unstable_map_decl")  # of before v0.25
 _PREFIX = "BPFTRACE_"
 _LARGEST = (1 << 32) - 1
 _LIMITS = {"max_map_keys": (1, _LARGEST), "max_strlen": (0, 1 << 24), "max_cat_bytes": (0, 1 << 24)}
@@ -56,6 +57,9 @@ def read_settings(
     settings = dict(DEFAULTS)
     for line in block:
         name = line.name.lower().removeprefix(_PREFIX.lower())
+        if name in _GONE:
+            problems.warn(line.span, f"{name} is deprecated and has no effect")
+            continue
         if name not in settings:
             problems.error(line.span, f"{name}: not a known configuration option", _nearest(name))
             continue

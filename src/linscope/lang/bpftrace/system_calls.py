@@ -5,7 +5,7 @@ from __future__ import annotations
 from linscope.lang import ir
 from linscope.lang import types as t
 from linscope.lang.bpftrace import syntax as sx
-from linscope.lang.bpftrace.builtins import nsecs, process_ids, register
+from linscope.lang.bpftrace.builtins import nsecs, of_task, process_ids, register, task_type
 from linscope.lang.bpftrace.convert import Place, coerce, load, number, to_scalar
 from linscope.lang.bpftrace.output_calls import need_unsafe
 from linscope.lang.bpftrace.problems import Wrong
@@ -137,6 +137,17 @@ def _process(*, thread: bool) -> Callable[[Body, sx.Call], ir.Expression]:
     return lowered
 
 
+def _of_task(body: Body, node: sx.Call) -> ir.Expression:
+    """Of the thread, or of the task that is given."""
+    name = node.name.removeprefix("__builtin_")
+    if not node.arguments:
+        return of_task(body, node.span, name)
+    task = scalar(body, node.arguments[0], "a pointer to a task")
+    if not isinstance(task.type, t.Pointer) or not isinstance(task.type.target, t.Struct):
+        task = ir.Convert(t.Pointer(task_type(body), t.KERNEL), task)
+    return of_task(body, node.span, name, task)
+
+
 def _signal(number_: int) -> Callable[[Body, sx.Call], ir.Expression]:
     def lowered(body: Body, node: sx.Call) -> ir.Expression:
         need_unsafe(body, node)
@@ -219,5 +230,6 @@ SYSTEM_CALLS = {
     "pid": (0, 1, _process(thread=False)), "tid": (0, 1, _process(thread=True)), "signal": (1, 1, _signal(_SIGNAL)),
     "signal_thread": (1, 1, _signal(_SIGNAL_THREAD)), "override": (1, 1, _override), "write_user": (3, 3, _write_user),
     "socket_cookie": (1, 1, _socket_cookie), "kptr": (1, 1, _pointer_space(t.KERNEL)),
-    "uptr": (1, 1, _pointer_space(t.USER)), "skboutput": (4, 4, _skboutput),
+    "uptr": (1, 1, _pointer_space(t.USER)), "skboutput": (4, 4, _skboutput), "ppid": (0, 1, _of_task),
+    "pcomm": (0, 1, _of_task), "leader_comm": (0, 1, _of_task), "leader_tid": (0, 1, _of_task),
 }  # fmt: skip

@@ -145,6 +145,13 @@ def _strstr(body: Body, node: sx.Call) -> ir.Expression:
     return ir.FindString(t.INT64, left, right)
 
 
+def _str_concat(body: Body, node: sx.Call) -> ir.Expression:
+    left, right = (_string(body, one, "str_concat") for one in node.arguments)
+    if isinstance(left, ir.Bytes) and isinstance(right, ir.Bytes):
+        return text(left.data + right.data)
+    return ir.ConcatStrings(t.String(left.type.size + right.type.size - 1), left, right)
+
+
 def _strlen(body: Body, node: sx.Call) -> ir.Expression:
     value = _string(body, node.arguments[0], "strlen")
     if isinstance(value, ir.Bytes):
@@ -287,5 +294,5 @@ TEXT_CALLS = {
     "ksym": (1, 1, _ksym), "usym": (1, 2, _usym), "kstack": (0, 2, _stack(t.KERNEL)), "ustack": (0, 2, _stack(t.USER)),
     "dw_ustack": (0, 2, _stack(t.USER)), "strerror": (1, 1, _typed(t.ErrorText())),
     "syscall_name": (1, 1, _typed(t.SyscallName())), "signal_name": (1, 1, _typed(t.SignalName())),
-    "bswap": (1, 1, _bswap),
+    "bswap": (1, 1, _bswap), "str_concat": (2, 2, _str_concat),
 }  # fmt: skip

@@ -418,8 +418,15 @@ def compare_constant(f: Function, left: Place, data: bytes, differ: Label) -> No
             code.branch("!=", R0, R3, differ)
 
 
+def _concat(f: Function, node: ir.ConcatStrings, to: Place) -> None:
+    from linscope.lang.codegen import strings
+
+    strings.concat(f, node, to)
+
+
 _WRITERS: dict[type, Callable[[Function, Any, Place], None]] = {
     ir.Bytes: _bytes, ir.FromContext: _from_context, ir.Load: _load, ir.LoadString: _load_string,
     ir.LoadBuffer: _load_buffer, ir.Build: _build, ir.Choice: _choice, ir.Reinterpret: _reinterpret, ir.Fill: _fill,
     ir.Do: _do, ir.MapGet: _map_get, ir.NotRecorded: _zero, ir.Element: _element_into,
+    ir.ConcatStrings: _concat,
 }  # fmt: skip

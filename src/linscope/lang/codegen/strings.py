@@ -50,6 +50,28 @@ def length(f: Function, node: ir.StringLength) -> None:
     f.release(mark)
 
 
+def concat(f: Function, node: ir.ConcatStrings, to: Place) -> None:
+    """Two strings behind one another, and zeros."""
+    mark = f.mark()
+    code = f.code
+    left, right = memory.memory(f, node.left), memory.memory(f, node.right)
+    room = f.memory(node.type.size, scratch=True)
+    memory.clear(f, room, node.type.size)
+    f.address(room, R1)
+    code.constant(R2, node.left.type.size)
+    f.address(left, R3)
+    code.call(_READ_KERNEL_STRING)
+    length_of_string(f)
+    memory.clamp(f, R0, node.left.type.size - 1)
+    f.address(room, R1)
+    code.alu("+", R1, R0)
+    code.constant(R2, node.right.type.size)
+    f.address(right, R3)
+    code.call(_READ_KERNEL_STRING)
+    memory.copy(f, to, room, node.type.size)
+    f.release(mark)
+
+
 def compare_long(f: Function, left: Place, right: Place, chunks: int, differ: Label) -> None:
     """Jump when some bytes are not equal: a loop over pieces of 64 bytes."""
     mark = f.mark()

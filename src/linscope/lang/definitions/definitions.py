@@ -117,6 +117,15 @@ class Definitions:
 
     def kernel_type(self, tag: str | None, name: str) -> t.Type | None:
         """A type of the kernel or its modules, whatever the script defines; see find_type."""
+        found = self._find_in_kernel(tag, name)
+        return found[0].type(found[1]) if found is not None else None
+
+    def btf_id(self, tag: str | None, name: str) -> int:
+        """The number of a type in the kernel's BTF, or in that of the module that has it; 0: there is none."""
+        found = self._find_in_kernel(tag, name)
+        return found[1] if found is not None else 0
+
+    def _find_in_kernel(self, tag: str | None, name: str) -> tuple[KernelTypes, int] | None:
         from linscope.binfmt import btf_types as bt
 
         kinds: dict[str | None, tuple[int, ...]] = {
@@ -127,7 +136,7 @@ class Definitions:
             for types in self.kernel(modules=modules)[int(modules) :]:
                 found = types.btf.find_one(name, kinds[tag])
                 if found:
-                    return types.type(found)
+                    return types, found
             if tag is None:
                 break
         return None
