@@ -21,6 +21,7 @@ else:
 # kernel/time/timer.c; since v6.9 (83a665dc99a7) what a CPU keeps to itself is apart
 _BASES = {1: ("BASE_STD",), 2: ("BASE_STD", "BASE_DEF"), 3: ("BASE_LOCAL", "BASE_GLOBAL", "BASE_DEF")}
 _NS = 10**9
+_HZ = (100, 250, 300, 1000)  # kernel/Kconfig.hz
 
 
 class WheelTimer(NamedTuple):
@@ -70,16 +71,15 @@ def hz(kernel: Kernel) -> int:
     makes the time by jiffies fit the last message of the log.  Raises MemoryFault, UnknownNameError.
     """
     now = jiffies(kernel)
-    data = kernel.find_symbol("tick_period")
-    if data is not None:
-        return round(_NS / max(kernel.u64(data), 1))
-    nsec = kernel.find_symbol("tick_nsec")
-    if nsec is not None:
-        return round(_NS / max(kernel.u64(nsec), 1))
+    for name in ("tick_period", "tick_nsec"):
+        address = kernel.find_symbol(name)
+        found = 0 if address is None else round(_NS / max(kernel.u64(address), 1))
+        if found in _HZ:
+            return found
     from linscope.kernel.printk import iter_messages
 
     last = max((message.time_ns for message in iter_messages(kernel)), default=0)
-    ticks = {one: (now + 300 * one) & 0xFFFFFFFF for one in (100, 250, 300, 1000)}
+    ticks = {one: (now + 300 * one) & 0xFFFFFFFF for one in _HZ}
     return min(ticks, key=lambda one: abs(ticks[one] / one * _NS - last))
 
 
