@@ -22,11 +22,10 @@ _OPTIONS = {
     "--version": ("version", False), "-h": ("help", False), "--help": ("help", False),
     "--no-feature": ("no_feature", True), "--record-for": ("record_for", True), "--flame": ("flame", True),
     "--heat": ("heat", True), "--heat-interval": ("heat_interval", True),
+    "--usdt-file-activation": ("usdt_file_activation", False),
 }  # fmt: skip
 _LISTS = ("include_dir", "include")
 STAGES = ("ast", "ir", "asm", "verifier")
-FORMS = ("text", "json", "parquet")
-_MODES = ("line", "full", "none")
 _USAGE = """USAGE: linscope trace [OPTIONS] FILE [ARGS]
        linscope trace [OPTIONS] -e 'PROGRAM' [ARGS]
 """
@@ -76,6 +75,7 @@ class Arguments:
         self.no_warnings = self.info = self.version = self.help = self.test = self.bench = False
         self.include_dir: list[str] = []
         self.include: list[str] = []
+        self.usdt_file_activation = False  # semaphores are those of files anyway
         self.no_feature = self.record_for = self.flame = self.heat = self.heat_interval = ""
         self.watcher: Watcher | None = None
         self.words: list[str] = []
@@ -122,6 +122,8 @@ def scan(words: list[str]) -> Arguments:
             getattr(found, target).append(value)
         else:
             setattr(found, target, value if takes else True)
+    if found.stage and found.stage not in STAGES:
+        found.wrong = f"-d {found.stage}: no such stage; there are {', '.join(STAGES)}"
     return found
 
 
