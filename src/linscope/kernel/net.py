@@ -7,6 +7,7 @@ include/uapi/linux/if_arp.h, neighbour.h.
 from __future__ import annotations
 
 from linscope.errors import FormatError, LinscopeError
+from linscope.kernel.told import told
 from linscope.target.walks import iter_hlist, iter_objects
 
 TYPE_CHECKING = False
@@ -20,7 +21,7 @@ else:
     from linscope.binfmt.records import NamedTuple
 
 _DEVICE = "struct net_device"
-_MOST_BUCKETS, _MOST_NEIGHBORS = 1 << 20, 1 << 20
+_MOST_BUCKETS_SHIFT, _MOST_NEIGHBORS = 20, 1 << 20
 _ETHER = 1
 # ARPHRD_*
 _HARDWARE = {
@@ -65,11 +66,9 @@ def net_namespace(kernel: Kernel, task: Object) -> Object:
 
 
 def iter_interfaces(kernel: Kernel, namespace: Object) -> Iterator[Interface]:
-    """The interfaces of a namespace (struct net); what cannot be read is told in kernel.problems.
-
-    Raises FormatError for a damaged list, MemoryFault.
-    """
-    for device in iter_objects(kernel, namespace.dev_base_head, _DEVICE, "dev_list"):
+    """The interfaces of a namespace (struct net); what cannot be read is told in kernel.problems."""
+    devices = iter_objects(kernel, namespace.dev_base_head, _DEVICE, "dev_list")
+    for device in told(kernel, "network interfaces", devices):
         try:
             length = min(int(device.addr_len), 32)
             hardware = kernel.memory.read(int(device.dev_addr), length) if length and int(device.dev_addr) else b""
@@ -114,14 +113,14 @@ def format_ip(data: bytes) -> str:
 def iter_neighbors(kernel: Kernel, table: str) -> Iterator[Neighbor]:
     """The neighbors of "arp_tbl" or "nd_tbl"; what cannot be read is told in kernel.problems.
 
-    Raises MemoryFault, FormatError; UnknownNameError without such a table.
+    Raises MemoryFault; FormatError for a table of something else, UnknownNameError without one.
     """
     owner = kernel.variable(table)
     size = int(owner.key_len)
     if size not in (4, 16):
         raise FormatError(f"{table} has keys of {size} bytes")
     key = kernel.types.offset("struct neighbour", "primary_key")
-    for address in _iter_entries(kernel, owner.nht.deref_()):
+    for address in told(kernel, f"neighbors of {table}", _iter_entries(kernel, owner.nht.deref_())):
         try:
             one = kernel.object("struct neighbour", address)
             device = one.dev
@@ -139,9 +138,10 @@ def iter_neighbors(kernel: Kernel, table: str) -> Iterator[Neighbor]:
 
 def _iter_entries(kernel: Kernel, table: Object) -> Iterator[int]:
     """Addresses of all in a hash table.  Source: one chain a bucket until v6.12, hash lists since v6.13."""
-    buckets = 1 << int(table.hash_shift)
-    if buckets > _MOST_BUCKETS:
-        raise FormatError(f"the table of neighbors at {table.address_:#x} has {buckets} buckets")
+    shift = int(table.hash_shift)
+    if shift > _MOST_BUCKETS_SHIFT:
+        raise FormatError(f"the table of neighbors at {table.address_:#x} has 2**{shift} buckets")
+    buckets = 1 << shift
     types = kernel.types
     if types.has_member("struct neigh_hash_table", "hash_heads"):
         first = int(table.hash_heads)

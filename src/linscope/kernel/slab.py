@@ -22,6 +22,7 @@ else:
 
 _CACHE, _NODE, _CPU = "struct kmem_cache", "struct kmem_cache_node", "struct kmem_cache_cpu"
 _ORDER_SHIFT = 16  # OO_SHIFT
+_MOST_ORDER = 20  # what is more is damage: MAX_PAGE_ORDER is 10
 _RED_ZONE, _STORE_USER = 0x400, 0x10000  # SLAB_RED_ZONE, SLAB_STORE_USER
 _MASK = (1 << 64) - 1
 
@@ -109,7 +110,7 @@ class Slabs:
                 free += one.total - one.allocated
         return CacheFacts(
             cache.address_ or 0, self.name_of(cache), int(cache.object_size), total - free, total, slabs,
-            FRAME_SIZE << (int(cache.oo.x) >> _ORDER_SHIFT),
+            FRAME_SIZE << min(int(cache.oo.x) >> _ORDER_SHIFT, _MOST_ORDER),
         )  # fmt: skip
 
     def name_of(self, cache: Object) -> str:

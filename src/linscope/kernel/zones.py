@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from linscope.errors import LinscopeError
 from linscope.kernel.page import SECTION_SHIFT
+from linscope.kernel.told import told
 from linscope.target.walks import iter_list, iter_xarray
 
 TYPE_CHECKING = False
@@ -21,6 +22,7 @@ else:
     from linscope.binfmt.records import NamedTuple
 
 _MOST_NODES = 1024
+_MOST_ORDER = 20  # of a huge page, 4 GB
 _BLOCK_STATES = {
     1: "ONLINE", 2: "GOING_OFFLINE", 4: "OFFLINE", 8: "GOING_ONLINE", 16: "CANCEL_ONLINE", 32: "CANCEL_OFFLINE",
 }  # fmt: skip
@@ -100,8 +102,8 @@ def zone_facts(zone: Object, node: int, number: int) -> ZoneFacts:
 
 
 def iter_zone_facts(kernel: Kernel) -> Iterator[tuple[Object, ZoneFacts]]:
-    """Every zone of every node; what cannot be read is told in kernel.problems.  Raises MemoryFault."""
-    for node in iter_nodes(kernel):
+    """Every zone of every node; what cannot be read is told in kernel.problems."""
+    for node in told(kernel, "memory nodes", iter_nodes(kernel)):
         number = int(node.node_id)
         for place, zone in enumerate(iter_zones(kernel, node)):
             try:
@@ -121,26 +123,20 @@ def iter_free_lists(kernel: Kernel, zone: Object) -> Iterator[FreeList]:
         for kind, head in enumerate(area.free_list):
             address = head.address_
             assert address is not None
-            try:
-                blocks = sum(1 for _ in iter_list(kernel, address))
-            except LinscopeError as error:
-                kernel.problems.append(f"free blocks of order {order}: {error}")
-                blocks = 0
+            blocks = sum(1 for _ in told(kernel, f"free blocks of order {order}", iter_list(kernel, address)))
             yield FreeList(order, kind, address, blocks)
 
 
 def iter_free_pages(kernel: Kernel, head: int) -> Iterator[int]:
-    """The first struct page of each block on a list of free ones.  Raises FormatError, MemoryFault."""
+    """The first struct page of each block on a list of free ones; a damaged list is told in kernel.problems."""
     types = kernel.types
     link = types.first_member("struct page", "buddy_list", "lru")
-    yield from iter_list(kernel, head, types.offset("struct page", link))
+    blocks = iter_list(kernel, head, types.offset("struct page", link))
+    yield from told(kernel, f"free blocks at {head:#x}", blocks)
 
 
 def find_free(kernel: Kernel, pages: Pages, page: int) -> tuple[ZoneFacts, FreeList, int] | None:
-    """(zone, list, first page of the block) that a free page is on; None: it is not free.
-
-    Raises FormatError, MemoryFault.
-    """
+    """(zone, list, first page of the block) that a free page is on; None: it is not free."""
     for zone, facts in iter_zone_facts(kernel):
         frame = (page - pages.base) // pages.size
         if not facts.first_frame <= frame < facts.first_frame + facts.spanned:
@@ -153,7 +149,7 @@ def find_free(kernel: Kernel, pages: Pages, page: int) -> tuple[ZoneFacts, FreeL
 
 
 def iter_memory_blocks(kernel: Kernel) -> Iterator[MemoryBlock]:
-    """The blocks by address; none where memory cannot be taken away.  Raises FormatError, MemoryFault.
+    """The blocks by address; none where memory cannot be taken away.  What cannot be read is told in kernel.problems.
 
     Source: drivers/base/memory.c; in an xarray since v5.8 (4fb6eabf1037).
     """
@@ -161,14 +157,18 @@ def iter_memory_blocks(kernel: Kernel) -> Iterator[MemoryBlock]:
         return
     found = kernel.find_symbol("sections_per_block")
     sections = kernel.u32(found) if found is not None else 1
-    for _, address in iter_xarray(kernel, int(kernel.variable("memory_blocks").xa_head)):
-        block = kernel.object("struct memory_block", address)
-        section = int(block.start_section_nr)
-        first = section << SECTION_SHIFT
-        yield MemoryBlock(
-            address, block.dev.kobj.member_("name").string_(64), first, first + (sections << SECTION_SHIFT) - 1,
-            int(block.nid), _BLOCK_STATES.get(int(block.state), str(int(block.state))), section,
-        )  # fmt: skip
+    blocks = iter_xarray(kernel, int(kernel.variable("memory_blocks").xa_head))
+    yield from told(kernel, "memory blocks", (_memory_block(kernel, at, sections) for _, at in blocks))
+
+
+def _memory_block(kernel: Kernel, address: int, sections: int) -> MemoryBlock:
+    block = kernel.object("struct memory_block", address)
+    section = int(block.start_section_nr)
+    first = section << SECTION_SHIFT
+    return MemoryBlock(
+        address, block.dev.kobj.member_("name").string_(64), first, first + (sections << SECTION_SHIFT) - 1,
+        int(block.nid), _BLOCK_STATES.get(int(block.state), str(int(block.state))), section,
+    )  # fmt: skip
 
 
 def iter_huge_pages(kernel: Kernel) -> Iterator[HugePages]:
@@ -178,6 +178,6 @@ def iter_huge_pages(kernel: Kernel) -> Iterator[HugePages]:
     for one in kernel.elements("hstates", min(int(kernel.variable("hugetlb_max_hstate")), 8)):
         if int(one.order) or int(one.nr_huge_pages):
             yield HugePages(
-                one.address_ or 0, 4096 << int(one.order), int(one.free_huge_pages), int(one.nr_huge_pages),
-                one.member_("name").string_(),
+                one.address_ or 0, 4096 << min(int(one.order), _MOST_ORDER), int(one.free_huge_pages),
+                int(one.nr_huge_pages), one.member_("name").string_(),
             )  # fmt: skip
