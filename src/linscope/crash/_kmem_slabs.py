@@ -10,6 +10,7 @@ from linscope.crash.command import rows_of_text
 from linscope.crash.session import Session, parse_hex
 from linscope.errors import LinscopeError, UnknownNameError
 from linscope.kernel.slab import CacheFacts, Slab, SlabObject, Slabs
+from linscope.kernel.told import told
 from linscope.picture.rows import Column, Rows
 from linscope.target.objects import Object
 
@@ -33,7 +34,7 @@ def rows_of_caches(session: Session, words: list[str], ignored: str, objects: bo
     """
     slabs = Slabs(session.kernel)
     if words == ["list"]:
-        caches = [(one.address_ or 0, slabs.name_of(one)) for one in slabs.iter_caches()]
+        caches = [(cache.address_ or 0, name) for cache, name in iter_named(session, slabs)]
         lines = [f"{address:016x} {name}\n" for address, name in caches]
         yield Rows([Column("cache", value=hex), Column("name")], caches, text=lambda: iter(lines))
         return
@@ -66,14 +67,11 @@ def rows_of_caches(session: Session, words: list[str], ignored: str, objects: bo
 
 def iter_named(session: Session, slabs: Slabs) -> Iterator[tuple[Object, str]]:
     """(cache, name) of all; what cannot be read is told."""
-    try:
-        for cache in slabs.iter_caches():
-            try:
-                yield cache, slabs.name_of(cache)
-            except LinscopeError as error:
-                session.problems.append(f"slab cache at {cache.address_:#x}: {error}")
-    except LinscopeError as error:
-        session.problems.append(f"list of slab caches: {error}")
+    for cache in told(session.kernel, "list of slab caches", slabs.iter_caches()):
+        try:
+            yield cache, slabs.name_of(cache)
+        except LinscopeError as error:
+            session.problems.append(f"slab cache at {cache.address_:#x}: {error}")
 
 
 def _rows_of_facts(session: Session, slabs: Slabs, caches: list[Object]) -> Rows:

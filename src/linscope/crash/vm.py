@@ -38,6 +38,7 @@ class Vm:
 Shows the address space of tasks: mm_struct, page directory, size, and every area with its flags and file.
 
   -p        where each page is: its physical address, its swap area, or its file     -P VMA   of one area only
+            (of an area of more than 4 GB only the pages in memory)
   -m        the mm_struct           -v   every vm_area_struct         -x, -d   numbers to the base 16 or 10
   -M MM     of this mm_struct, for a task that has lost its own
   -R TEXT   only what has this number or name         -f FLAGS   the names of bits of vm_flags"""

@@ -7,6 +7,7 @@ part_stat.h, blk-mq.h, sbitmap.h; block/bdev.c (struct bdev_inode), block/genhd.
 from __future__ import annotations
 
 from linscope.errors import FormatError, LinscopeError
+from linscope.kernel.told import told
 from linscope.target.walks import iter_list, iter_xarray
 
 TYPE_CHECKING = False
@@ -51,14 +52,15 @@ class DiskWork(NamedTuple):
 
 
 def iter_block_devices(kernel: Kernel) -> Iterator[BlockDevice]:
-    """All disks and partitions; what cannot be read is told in kernel.problems.  Raises FormatError, MemoryFault."""
+    """All disks and partitions; what cannot be read is told in kernel.problems.  Raises MemoryFault."""
     types = kernel.types
     superblock = kernel.variable("blockdev_superblock")
     if not int(superblock):
         return
     head = superblock.s_inodes.address_
     assert head is not None
-    for address in iter_list(kernel, head, types.offset("struct inode", "i_sb_list")):
+    inodes = iter_list(kernel, head, types.offset("struct inode", "i_sb_list"))
+    for address in told(kernel, "inodes of block devices", inodes):
         try:
             inode = kernel.object("struct inode", address)
             device = inode.container_of_("struct bdev_inode", "vfs_inode").bdev
@@ -85,7 +87,14 @@ def _block_device(device: Object, inode: Object) -> BlockDevice:
 
 
 def iter_block_majors(kernel: Kernel) -> Iterator[tuple[int, str]]:
-    """(major, name) of the block drivers, as the kernel keeps them.  Raises FormatError, MemoryFault."""
+    """(major, name) of the block drivers, as the kernel keeps them; what cannot be read is told in kernel.problems.
+
+    Raises UnknownNameError.
+    """
+    yield from told(kernel, "block drivers", _iter_majors(kernel))
+
+
+def _iter_majors(kernel: Kernel) -> Iterator[tuple[int, str]]:
     for pointer in kernel.elements("major_names", _BUCKETS):
         one = pointer
         seen: set[int] = set()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from linscope.errors import FormatError, LinscopeError
 from linscope.kernel.path import Paths, inode_kind
+from linscope.kernel.told import told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,14 +59,11 @@ def iter_descriptors(kernel: Kernel, task: Object) -> Iterator[tuple[int, Object
 
 def iter_files(kernel: Kernel, task: Object, paths: Paths) -> Iterator[OpenFile]:
     """What a task has open; what cannot be read is told in kernel.problems, and the rest is given."""
-    try:
-        for number, file in iter_descriptors(kernel, task):
-            try:
-                yield _open_file(number, file, paths)
-            except LinscopeError as error:
-                kernel.problems.append(f"file {number} at {file.address_:#x}: {error}")
-    except LinscopeError as error:
-        kernel.problems.append(f"files of the task at {task.address_:#x}: {error}")
+    for number, file in told(kernel, f"files of the task at {task.address_:#x}", iter_descriptors(kernel, task)):
+        try:
+            yield _open_file(number, file, paths)
+        except LinscopeError as error:
+            kernel.problems.append(f"file {number} at {file.address_:#x}: {error}")
 
 
 def _open_file(number: int, file: Object, paths: Paths) -> OpenFile:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from linscope.errors import LinscopeError
 from linscope.kernel.path import file_system
+from linscope.kernel.told import told
 from linscope.target.walks import iter_xarray
 
 TYPE_CHECKING = False
@@ -70,14 +71,12 @@ def ipc_namespace(kernel: Kernel, task: Object) -> Object:
 
 
 def _iter(kernel: Kernel, namespace: Object, which: int, kind: str, member: str) -> Iterator[Object]:
-    """What a namespace has of one kind; a damaged tree is told in kernel.problems."""
-    try:
-        tree = namespace.ids[which].ipcs_idr.idr_rt
-        for _, address in iter_xarray(kernel, int(tree.cast_("struct xarray").xa_head)):
-            if not address & 3:
-                yield kernel.object("struct kern_ipc_perm", address).container_of_(kind, member)
-    except LinscopeError as error:
-        kernel.problems.append(f"{kind.removeprefix('struct ')}s of {namespace.address_:#x}: {error}")
+    """What a namespace has of one kind; a damaged tree is told in kernel.problems.  Raises MemoryFault."""
+    tree = namespace.ids[which].ipcs_idr.idr_rt
+    entries = iter_xarray(kernel, int(tree.cast_("struct xarray").xa_head))
+    for _, address in told(kernel, f"{kind.removeprefix('struct ')}s of {namespace.address_:#x}", entries):
+        if not address & 3:
+            yield kernel.object("struct kern_ipc_perm", address).container_of_(kind, member)
 
 
 def iter_shared_memory(kernel: Kernel, namespace: Object) -> Iterator[SharedMemory]:

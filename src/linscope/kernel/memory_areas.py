@@ -6,6 +6,7 @@ Source: include/linux/mm_types.h, mm.h (VM_*); fs/proc/task_mmu.c for the names 
 from __future__ import annotations
 
 from linscope.errors import FormatError, LinscopeError, MemoryFault
+from linscope.kernel.told import told
 from linscope.target.walks import MOST, iter_maple
 
 TYPE_CHECKING = False
@@ -22,6 +23,7 @@ else:
 
 _VMA = "struct vm_area_struct"
 _PAGE = 4096
+_MOST_BYTES = 1 << 32  # of an area whose every page is told
 # bits of vm_flags on x86-64 with the names of include/linux/mm.h; those that move from kernel to kernel are left out
 VM_FLAGS = (
     "READ", "WRITE", "EXEC", "SHARED", "MAYREAD", "MAYWRITE", "MAYEXEC", "MAYSHARE", "GROWSDOWN", "UFFD_MISSING",
@@ -79,14 +81,11 @@ def iter_vmas(kernel: Kernel, mm: Object) -> Iterator[Object]:
 
 def iter_areas(kernel: Kernel, mm: Object, paths: Paths) -> Iterator[Area]:
     """The same with names; what cannot be read is told in kernel.problems, and the rest is given."""
-    try:
-        for vma in iter_vmas(kernel, mm):
-            try:
-                yield area_of(kernel, mm, vma, paths)
-            except LinscopeError as error:
-                kernel.problems.append(f"memory area at {vma.address_:#x}: {error}")
-    except LinscopeError as error:
-        kernel.problems.append(f"memory areas of {mm.address_ or int(mm):#x}: {error}")
+    for vma in told(kernel, f"memory areas of {mm.address_ or int(mm):#x}", iter_vmas(kernel, mm)):
+        try:
+            yield area_of(kernel, mm, vma, paths)
+        except LinscopeError as error:
+            kernel.problems.append(f"memory area at {vma.address_:#x}: {error}")
 
 
 def area_of(kernel: Kernel, mm: Object, vma: Object, paths: Paths) -> Area:
@@ -122,9 +121,17 @@ def find_area(kernel: Kernel, mm: Object, address: int, paths: Paths) -> Area | 
 
 
 def iter_pages(space: AddressSpace, area: Area) -> Iterator[AreaPage]:
-    """Where each page of an area is; space: the process's."""
-    for address in range(area.start, area.end, _PAGE):
-        yield page_at(space, area, address)
+    """Where each page of an area is; of one that is larger than 4 GB only what is in memory.  space: the process's.
+
+    Raises MemoryFault for endless page tables.
+    """
+    if area.end - area.start <= _MOST_BYTES:
+        for address in range(area.start, area.end, _PAGE):
+            yield page_at(space, area, address)
+        return
+    for one in space.ranges(area.start, area.end):
+        for address in range(max(one.start, area.start), min(one.end, area.end), _PAGE):
+            yield page_at(space, area, address)
 
 
 def page_at(space: AddressSpace, area: Area | None, address: int) -> AreaPage:

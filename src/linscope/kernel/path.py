@@ -6,6 +6,7 @@ Source: fs/d_path.c; include/linux/dcache.h, mount.h; fs/mount.h.
 from __future__ import annotations
 
 from linscope.errors import FormatError, LinscopeError
+from linscope.kernel.told import told
 from linscope.target.walks import iter_objects, iter_rbtree
 
 TYPE_CHECKING = False
@@ -146,8 +147,8 @@ def iter_mounts(kernel: Kernel, namespace: Object) -> Iterator[Object]:
 
 
 def iter_mount_facts(kernel: Kernel, namespace: Object, paths: Paths) -> Iterator[MountFacts]:
-    """What is mounted where; what cannot be read is told in kernel.problems.  Raises FormatError for a damaged list."""
-    for mount in iter_mounts(kernel, namespace):
+    """What is mounted where; what cannot be read is told in kernel.problems."""
+    for mount in told(kernel, "mounts", iter_mounts(kernel, namespace)):
         try:
             inner = mount.mnt
             superblock = inner.mnt_sb

@@ -6,6 +6,7 @@ Source: include/linux/ioport.h, pci.h; arch/x86/include/asm/pci.h (struct pci_sy
 from __future__ import annotations
 
 from linscope.errors import FormatError
+from linscope.kernel.told import told
 from linscope.target.walks import iter_list
 
 TYPE_CHECKING = False
@@ -55,10 +56,13 @@ class PciDevice(NamedTuple):
 
 
 def iter_resources(kernel: Kernel, name: str) -> Iterator[Resource]:
-    """The tree of "ioport_resource" or "iomem_resource", the outer before the inner.
-
-    Raises FormatError for one that goes in a circle, MemoryFault.
+    """The tree of "ioport_resource" or "iomem_resource", the outer before the inner; what cannot be read is told in
+    kernel.problems.
     """
+    yield from told(kernel, name, _iter_resources(kernel, name))
+
+
+def _iter_resources(kernel: Kernel, name: str) -> Iterator[Resource]:
     pending = [(kernel.variable(name), 0)]
     seen: set[int] = set()
     while pending:
@@ -78,11 +82,15 @@ def iter_resources(kernel: Kernel, name: str) -> Iterator[Resource]:
 def iter_pci_buses(kernel: Kernel) -> Iterator[tuple[Object, list[PciDevice]]]:
     """(struct pci_bus, its devices), root buses first, each followed by those behind its bridges.
 
-    Raises FormatError, MemoryFault; UnknownNameError without CONFIG_PCI.
+    What cannot be read is told in kernel.problems.  Raises UnknownNameError without CONFIG_PCI.
     """
+    yield from told(kernel, "PCI buses", _iter_pci_buses(kernel, kernel.symbol("pci_root_buses")))
+
+
+def _iter_pci_buses(kernel: Kernel, roots: int) -> Iterator[tuple[Object, list[PciDevice]]]:
     types = kernel.types
     offset = types.offset("struct pci_bus", "node")
-    pending = list(iter_list(kernel, kernel.symbol("pci_root_buses"), offset))
+    pending = list(iter_list(kernel, roots, offset))
     seen: set[int] = set()
     while pending:
         address = pending.pop(0)
@@ -92,11 +100,9 @@ def iter_pci_buses(kernel: Kernel) -> Iterator[tuple[Object, list[PciDevice]]]:
         bus = kernel.object("struct pci_bus", address)
         head = bus.devices.address_
         assert head is not None
-        devices = [
-            _device(kernel.object("struct pci_dev", one), bus)
-            for one in iter_list(kernel, head, types.offset("struct pci_dev", "bus_list"))
-        ]
-        yield bus, devices
+        found = iter_list(kernel, head, types.offset("struct pci_dev", "bus_list"))
+        devices = (_device(kernel.object("struct pci_dev", one), bus) for one in found)
+        yield bus, list(told(kernel, f"devices of the PCI bus at {address:#x}", devices))
         children = bus.children.address_
         assert children is not None
         pending = list(iter_list(kernel, children, offset)) + pending

@@ -9,6 +9,7 @@ from linscope.errors import LinscopeError
 from linscope.kernel.files import iter_descriptors, socket_of
 from linscope.kernel.net import format_ip
 from linscope.kernel.path import inode_kind
+from linscope.kernel.told import told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,16 +58,13 @@ class SocketFacts(NamedTuple):
 
 def iter_sockets(kernel: Kernel, task: Object) -> Iterator[SocketFacts]:
     """The sockets that a task has open; what cannot be read is told in kernel.problems."""
-    try:
-        for number, file in iter_descriptors(kernel, task):
-            try:
-                inode = file.f_inode
-                if inode_kind(int(inode.i_mode)) == "SOCK":
-                    yield _facts(number, inode)
-            except LinscopeError as error:
-                kernel.problems.append(f"socket {number} of the file at {file.address_:#x}: {error}")
-    except LinscopeError as error:
-        kernel.problems.append(f"files of the task at {task.address_:#x}: {error}")
+    for number, file in told(kernel, f"files of the task at {task.address_:#x}", iter_descriptors(kernel, task)):
+        try:
+            inode = file.f_inode
+            if inode_kind(int(inode.i_mode)) == "SOCK":
+                yield _facts(number, inode)
+        except LinscopeError as error:
+            kernel.problems.append(f"socket {number} of the file at {file.address_:#x}: {error}")
 
 
 def _facts(number: int, inode: Object) -> SocketFacts:

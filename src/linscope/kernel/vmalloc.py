@@ -6,6 +6,7 @@ Source: mm/vmalloc.c; include/linux/vmalloc.h.  One list until v6.8, since v6.9 
 from __future__ import annotations
 
 from linscope.errors import LinscopeError
+from linscope.kernel.told import told
 from linscope.target.walks import iter_objects, iter_rbtree
 
 TYPE_CHECKING = False
@@ -35,12 +36,9 @@ class VmapArea(NamedTuple):
 
 
 def iter_vmap_areas(kernel: Kernel) -> Iterator[VmapArea]:
-    """The areas with a vm_struct, by address; what cannot be read is told in kernel.problems.
-
-    Raises FormatError, MemoryFault, UnknownNameError.
-    """
+    """The areas with a vm_struct, by address; what cannot be read is told in kernel.problems."""
     found = []
-    for area in _iter_areas(kernel):
+    for area in told(kernel, "vmalloc areas", _iter_areas(kernel)):
         try:
             vm = area.vm
             if int(vm):
