@@ -40,6 +40,8 @@ def _draw(session: Session, wanted: list[tuple[str, str]]) -> int:
     for path, kind in wanted:
         if kind == "flame":
             _crash_pictures.stacks(session).save(path)
+        elif kind == "memory":
+            _crash_pictures.save_memory(session, path)
         else:
             _crash_pictures.processes(session).save(path, inverted=True)
     for problem in dict.fromkeys(session.problems[told:]):
@@ -64,6 +66,7 @@ class Crash:
         parser.add_argument("dump", metavar="FILE", help="a vmcore, a guest's RAM, /proc/kcore, qemu:PID")
         parser.add_argument("others", metavar="PART", nargs="*", help="the other files of a split dump")
         parser.add_argument("--flame", metavar="PICTURE", help="the stacks of all tasks, by state: .html, .svg, .txt")
+        parser.add_argument("--memory", metavar="PICTURE", help="who has the memory, as a tree map")
         parser.add_argument("--processes", metavar="PICTURE", help="the tree of processes, by memory")
         parser.add_argument("--vmlinux", metavar="FILE", help="with debugging information: for bt -l and dis -l")
         parser.add_argument(
@@ -82,7 +85,7 @@ class Crash:
 
         with _output(arguments.output), open_kernel(arguments.dump, *arguments.others) as kernel:
             session = Session(kernel, arguments.vmlinux or "")
-            drawn = [(path, kind) for kind in ("flame", "processes") if (path := getattr(arguments, kind))]
+            drawn = [(path, kind) for kind in ("flame", "processes", "memory") if (path := getattr(arguments, kind))]
             code = 0
             if drawn:
                 code = _draw(session, drawn)

@@ -9,16 +9,18 @@ from typing import NamedTuple
 from linscope.crash.session import Session
 from linscope.errors import LinscopeError
 from linscope.kernel.locks import Wait, chain, find_circles, iter_waits
-from linscope.kernel.machine import taints
+from linscope.kernel.machine import memory_bytes, taints
+from linscope.kernel.memory_owners import owners, slab_use
 from linscope.kernel.panic_words import last_words, signs
 from linscope.kernel.printk import iter_messages
 from linscope.kernel.scheduler import last_run_ns, run_queue, waits_since_ns
 from linscope.kernel.stacks import Stack
 from linscope.kernel.task import iter_tasks, task_state
 from linscope.kernel.watchdogs import hung_after_s, iter_stuck, now_ns, rcu_grace_period_s, threshold_s
+from linscope.kernel.zones import iter_zone_facts
 from linscope.picture.rows import Column, Rows
 from linscope.target.objects import Object
-from linscope.units import format_duration
+from linscope.units import format_bytes, format_duration
 
 _PLUMBING = (
     "__schedule", "schedule", "schedule_preempt_disabled", "io_schedule", "schedule_timeout",
@@ -27,6 +29,7 @@ _PLUMBING = (
 )  # fmt: skip
 _MOST_SHOWN = 5  # tasks or messages of one finding
 _MOST_FUNCTIONS = 8  # of a stack
+_MUCH_SLAB = 0.25  # of all memory
 _SLOW_NS = 100_000_000  # of waiting for a CPU
 
 
@@ -72,7 +75,7 @@ log has of trouble, and what taints the kernel; each with the commands that tell
 def iter_findings(session: Session) -> Iterator[Finding]:
     """All of them; what cannot be found out is told in session.problems."""
     stacks = _Stacks(session)
-    for find in (_panic, _stuck, _circles, _locks, _hung, _queues, _rcu, _log, _taint):
+    for find in (_panic, _stuck, _circles, _locks, _hung, _queues, _memory, _rcu, _log, _taint):
         try:
             yield from find(session, stacks)
         except LinscopeError as error:
@@ -257,6 +260,31 @@ def _queues(session: Session, stacks: _Stacks) -> Iterator[Finding]:
         yield Finding(
             "sign", f"{count} for a CPU, the first for {format_duration(found[0][0])}", details, ["runq -m", "runq"]
         )
+
+
+def _memory(session: Session, stacks: _Stacks) -> Iterator[Finding]:
+    """Zones without free memory, and who has it."""
+    kernel = session.kernel
+    short = [facts for _, facts in iter_zone_facts(kernel) if facts.present and facts.free < facts.watermarks[1]]
+    slabs = slab_use(kernel)
+    of_slabs = sum(one.size for one in slabs)
+    total = memory_bytes(kernel)
+    top = ", ".join(f"{one.name} {format_bytes(one.size)}" for one in slabs[:_MOST_SHOWN])
+    if short:
+        details = [
+            f"node {one.node} zone {one.name}: {format_bytes(4096 * one.free)} are free, below the "
+            f"{'minimum' if one.free < one.watermarks[0] else 'low'} mark of "
+            f"{format_bytes(4096 * one.watermarks[0 if one.free < one.watermarks[0] else 1])}"
+            for one in short
+        ]
+        for owner in owners(kernel)[:_MOST_SHOWN]:
+            parts = ", ".join(f"{name} {format_bytes(size)}" for name, size in owner.parts[:_MOST_SHOWN])
+            details.append(f"{owner.name}: {format_bytes(owner.size)}" + (f" ({parts})" if parts else ""))
+        text = f"Memory is short in {len(short)} {'zone' if len(short) == 1 else 'zones'}"
+        yield Finding("wrong", text, details, ["kmem -i", "kmem -z", "kmem -s"])
+    elif of_slabs > total * _MUCH_SLAB:
+        text = f"Slab caches have {format_bytes(of_slabs)}, {of_slabs / total:.0%} of all memory"
+        yield Finding("sign", text, [top], ["kmem -s"])
 
 
 def _rcu(session: Session, stacks: _Stacks) -> Iterator[Finding]:
