@@ -56,8 +56,8 @@ def test_areas_of_a_tree_map_fill_it() -> None:
     assert len(boxes) == 7
     for box in boxes:
         assert box.width * box.height == pytest.approx(60000 * box.area.size / 1000)
-        assert 10 <= box.left and box.left + box.width <= 310.001
-        assert 20 <= box.top and box.top + box.height <= 220.001
+        assert box.left >= 10 and box.left + box.width <= 310.001
+        assert box.top >= 20 and box.top + box.height <= 220.001
     for one in boxes:
         for other in boxes:
             apart = (
