@@ -192,3 +192,13 @@ def test_settings_of_old_versions_do_nothing() -> None:
     assert [warning.what for warning in found.warnings] == [  # type: ignore[attr-defined]
         "unstable_macro is deprecated and has no effect", "unstable_map_decl is deprecated and has no effect",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "option"), [("tseries(1, 1s, 3)", "tseries"), ("dw_ustack()", "dw_ustack"), ("dw_ustack(3)", "dw_ustack")]
+)
+def test_what_is_unstable_can_be_forbidden(value: str, option: str) -> None:
+    program = "config = { unstable_%s=%s } uprobe:libc:malloc { @ = %s }"
+    assert errors(program % (option, "error", value))[0].endswith(f"unstable_{option}=enable")
+    warned = [warning.what for warning in unit(program % (option, "enable", value)).warnings]  # type: ignore[attr-defined]
+    assert warned == (["dw_ustack() follows frame pointers here, as ustack() does"] if option == "dw_ustack" else [])

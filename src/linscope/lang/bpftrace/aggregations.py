@@ -35,6 +35,8 @@ def aggregate(body: Body, target: sx.MapAccess, node: sx.Call) -> list[ir.Statem
         wanted = f"{least}" if least == most else f"{least} to {most}"
         plural = "argument" if wanted == "1" else "arguments"
         raise Wrong(node.span, f"{node.name}() requires {wanted} {plural} ({len(node.arguments)} provided)")
+    if node.name == "tseries":
+        body.script.check_unstable(node.span, "tseries")
     arguments = node.arguments
     value = scalar(body, arguments[0]) if arguments else None
     if value is not None and not isinstance(value.type, (*INTEGERS, t.Pointer, t.Timestamp)):

@@ -145,13 +145,8 @@ _BASES = (
 
 def _typeinfo(body: Body, node: sx.Call) -> ir.Expression:
     """What is known of a type: (btf_id=0 when the kernel has none of it, base_ty="int", full_ty="uint64")."""
-    mode = body.script.settings["unstable_typeinfo"]
-    if mode == "error":
-        raise Wrong(
-            node.span, "typeinfo is not enabled by default. To enable this unstable feature, set this config flag to "
-            "enable: unstable_typeinfo=enable"
-        )  # fmt: skip
-    if mode == "warn":
+    body.script.check_unstable(node.span, "typeinfo")
+    if body.script.settings["unstable_typeinfo"] == "warn":
         body.script.problems.warn(node.span, "Script is using an unstable feature: typeinfo")
     type = type_of(body, node.arguments[0])
     base = next((word for kind, word in _BASES if isinstance(type, kind)), "")

@@ -86,6 +86,15 @@ class Script:
             self.probe_name.__dict__["names"] = tuple(self.probe_names)
         return self.probe_names.index(name)
 
+    def check_unstable(self, span: Span, feature: str) -> None:
+        """Raises Wrong when the settings forbid what is unstable in bpftrace."""
+        option = f"unstable_{feature}"
+        if self.settings[option] == "error":
+            raise Wrong(
+                span, f"{feature} is not enabled by default. To enable this unstable feature, set this config flag to "
+                f"enable: {option}=enable",
+            )  # fmt: skip
+
     # -- maps
 
     def map_key(self, name: str, key: t.Type | None, span: Span) -> t.Type | None:

@@ -257,6 +257,12 @@ def _stack(kind: str) -> Callable[[Body, sx.Call], ir.Expression]:
     return lowered
 
 
+def _dw_ustack(body: Body, node: sx.Call) -> ir.Expression:
+    body.script.check_unstable(node.span, "dw_ustack")
+    body.script.problems.warn(node.span, "dw_ustack() follows frame pointers here, as ustack() does")
+    return _stack(t.USER)(body, node)
+
+
 def _frames_of_kernel() -> int:
     """kernel.perf_event_max_stack (kernel/events/callchain.c); what maps of stacks may hold."""
     try:
@@ -292,7 +298,7 @@ TEXT_CALLS = {
     "strstr": (2, 2, _strstr), "strlen": (1, 1, _strlen), "strcap": (1, 1, _strcap), "memcmp": (3, 3, _memcmp),
     "strftime": (2, 2, _strftime), "ntop": (1, 2, _ntop), "pton": (1, 1, _pton), "macaddr": (1, 1, _macaddr),
     "ksym": (1, 1, _ksym), "usym": (1, 2, _usym), "kstack": (0, 2, _stack(t.KERNEL)), "ustack": (0, 2, _stack(t.USER)),
-    "dw_ustack": (0, 2, _stack(t.USER)), "strerror": (1, 1, _typed(t.ErrorText())),
+    "dw_ustack": (0, 2, _dw_ustack), "strerror": (1, 1, _typed(t.ErrorText())),
     "syscall_name": (1, 1, _typed(t.SyscallName())), "signal_name": (1, 1, _typed(t.SignalName())),
     "bswap": (1, 1, _bswap), "str_concat": (2, 2, _str_concat),
 }  # fmt: skip
