@@ -1,8 +1,8 @@
-"""Damaged input: the native code under AddressSanitizer and UBSan, then the whole reader of perf.data.
+"""Damaged input: the native code under AddressSanitizer and UBSan, then the whole reader of perf.data, then dumps.
 
 Builds fuzz/native.cpp (clang with libFuzzer, else g++ with the harness's own loop), makes seeds from the recordings
 in ../shared/conformance and from this machine's ELF files, runs, prints executions and findings.  Exits with 1
-after a finding; the input that made it stays in build/fuzz/findings.
+after a finding; the input that made it stays in build/fuzz/findings.  Dumps: see fuzz/dumps.py.
 """
 
 from __future__ import annotations
@@ -199,13 +199,16 @@ def main() -> int:
     """Fuzz the native code, then damage whole recordings."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("seconds", type=int, nargs="?", default=600, help="for the native code (600)")
-    parser.add_argument("--flips", type=int, default=10_000, help="bits to flip in recordings (10000)")
+    parser.add_argument("--flips", type=int, default=10_000, help="bits to flip in recordings, damaged dumps (10000)")
     arguments = parser.parse_args()
     harness, by_libfuzzer = build()
     failed = run(harness, by_libfuzzer, arguments.seconds, write_seeds())
     if arguments.flips and RECORDINGS.is_dir():
         damage = ROOT / "tests" / "formats" / "damage.py"
         failed |= subprocess.run([sys.executable, str(damage), "--flips", str(arguments.flips)]).returncode
+    if arguments.flips:
+        dumps = ROOT / "fuzz" / "dumps.py"
+        failed |= subprocess.run([sys.executable, str(dumps), str(arguments.flips)]).returncode
     return 1 if failed else 0
 
 

@@ -60,6 +60,18 @@ def test_overlapping_segments_and_zero_tails(tmp_path: Path) -> None:
             assert [(address, len(data)) for address, data in chunks] == [(0, 8 * PAGE)]
 
 
+def test_a_search_passes_over_what_is_only_said_to_be_zero(tmp_path: Path) -> None:
+    """A tail of 2 ** 51 bytes costs nothing; a pattern that reaches into it is found."""
+    data = page_of(1)[:-3] + b"END"
+    with opened(tmp_path, elf([(0, 0x1000, data, 1 << 51), (0, (1 << 51) + 0x2000, b"NEXT", 1 << 50)])) as memory:
+        assert list(memory.find(b"END\0\0")) == [0x1FFD]
+        assert list(memory.find(b"\0\0NEXT")) == []  # it begins behind the other's end
+        assert list(memory.find(b"XT\0")) == [(1 << 51) + 0x2002]
+        assert next(memory.find(bytes(5000))) == 0x2000
+    with opened(tmp_path, elf([(0, 0, b"", 1 << 40), (0, 1 << 40, b"NEXT", 4)])) as memory:
+        assert list(memory.find(b"\0\0NEXT")) == [(1 << 40) - 2]
+
+
 def test_overlay_against_a_plain_one() -> None:
     import random
 

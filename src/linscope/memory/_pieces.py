@@ -84,13 +84,18 @@ class Pieces:
             address += count
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def iter_present(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """(first, behind) of what can be read between start and end; neighbors are joined."""
-        clipped = [
-            (max(piece.first, start), min(piece.behind, end))
-            for piece in self.pieces[max(bisect_right(self._firsts, start) - 1, 0) : bisect_left(self._firsts, end)]
-            if piece.offset != CUT
-        ]
+    def iter_present(self, start: int, end: int, margin: int | None = None) -> Iterator[tuple[int, int]]:
+        """(first, behind) of what can be read between start and end; neighbors are joined.
+
+        margin: of what is zero, only so many bytes at the ends of each piece; None: all.
+        """
+        clipped: list[tuple[int, int]] = []
+        for piece in self.pieces[max(bisect_right(self._firsts, start) - 1, 0) : bisect_left(self._firsts, end)]:
+            first, behind = max(piece.first, start), min(piece.behind, end)
+            if piece.offset == ZERO and margin is not None and behind - first > 2 * margin:
+                clipped += [(first, first + margin), (behind - margin, behind)]
+            elif piece.offset != CUT:
+                clipped.append((first, behind))
         yield from merge_ranges(clipped)
 
 
@@ -144,3 +149,6 @@ class PieceMemory(PhysicalMemory):
     def iter_present(self, start: int = 0, end: int = ADDRESS_END) -> Iterator[tuple[int, int]]:
         """See PhysicalMemory."""
         yield from self.pieces.iter_present(start, end)
+
+    def _iter_stored(self, start: int, end: int, margin: int) -> Iterator[tuple[int, int]]:
+        return self.pieces.iter_present(start, end, margin)

@@ -123,7 +123,10 @@ class PhysicalMemory:
 
     def iter_chunks(self, start: int = 0, end: int = ADDRESS_END) -> Iterator[tuple[int, bytes]]:
         """(address, bytes) of all memory that can be read, in order, at most 1 MB at once."""
-        for first, behind in self.iter_present(start, end):
+        yield from self._iter_chunks(self.iter_present(start, end))
+
+    def _iter_chunks(self, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, bytes]]:
+        for first, behind in ranges:
             at = first
             while at < behind:
                 size = min(_CHUNK, behind - at)
@@ -140,7 +143,8 @@ class PhysicalMemory:
         if not pattern:
             raise UsageError("nothing to look for")
         tail, tail_end = b"", -1
-        for address, chunk in self.iter_chunks(start, end):
+        ranges = self._iter_stored(start, end, len(pattern)) if any(pattern) else self.iter_present(start, end)
+        for address, chunk in self._iter_chunks(ranges):
             data = tail + chunk if address == tail_end else chunk
             base = address + len(chunk) - len(data)
             at = data.find(pattern)
@@ -190,6 +194,10 @@ class PhysicalMemory:
     def iter_present(self, start: int = 0, end: int = ADDRESS_END) -> Iterator[tuple[int, int]]:
         """(first, behind the last) of what the file has, clipped to start..end."""
         raise NotImplementedError
+
+    def _iter_stored(self, start: int, end: int, margin: int) -> Iterator[tuple[int, int]]:
+        """As iter_present; what the file only says to be zero may be left out, but for margin bytes beside the rest."""
+        return self.iter_present(start, end)
 
 
 def merge_ranges(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
