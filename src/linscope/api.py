@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
+    from linscope.crash.session import Session
     from linscope.recording import Recording
     from linscope.session.script.stream import TraceSession
 
@@ -33,6 +34,24 @@ def record(command: Sequence[str], **options: Any) -> Recording:
         options.setdefault("command_line", ("linscope", "record", "--", *command))
         result = run(command, RecordOptions(output=output, **options))
         return open_recording(result.path)
+
+
+def open_kernel(path: Any, *others: Any, vmlinux: Any = "") -> Session:
+    """The kernel in a dump (others: its other parts), a guest's RAM, /proc/kcore, "qemu:PID": a session to ask it.
+
+    session.rows("ps") are the rows of a command of crash; session.kernel has symbols, types, typed objects and stacks.
+    vmlinux: a file with debugging information, for source lines.  Close it, or use ``with``.
+    Raises InputError, FormatError, UnsupportedError.
+    """
+    from linscope.crash.session import Session
+    from linscope.target.kernel import open_kernel as open_any
+
+    kernel = open_any(os.fspath(path), *map(os.fspath, others))
+    try:
+        return Session(kernel, os.fspath(vmlinux))
+    except BaseException:
+        kernel.close()
+        raise
 
 
 def trace(program: str | os.PathLike[str], **options: Any) -> TraceSession:

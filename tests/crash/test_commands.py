@@ -5,16 +5,19 @@ crash finds 4 of the dump's 68 tasks, so that lists of tasks are compared with d
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from linscope.cli import run
 from linscope.crash.session import Session
 from linscope.errors import LinscopeError, UsageError
 
 Ask = Callable[..., str]
+DUMP = Path(__file__).resolve().parents[3] / "shared" / "dumps" / "debian-6.1-lzo.kdump"
 
 
 def words(text: str) -> list[str]:
@@ -207,6 +210,15 @@ def test_help_and_aliases(ask: Ask, session: Session) -> None:
     with pytest.raises(UsageError, match="read only"):
         ask("wr jiffies_64 0")
     assert words(ask("sys -c openat")) == ["NUM SYSTEM CALL", "257 __x64_sys_openat", "437 __x64_sys_openat2"]
+
+
+def test_the_python_that_gives_the_same_rows(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ("ps 1", "bt 27", "runq -c 1", "struct list_head ffffffff9ca1aa40")
+    assert run(["crash", str(DUMP), "--code", *(word for line in lines for word in ("-c", line))]) == 0
+    code = capsys.readouterr().out
+    exec(compile(code, "<code>", "exec"), {})
+    printed = [ast.literal_eval(line) for line in capsys.readouterr().out.splitlines()]
+    assert printed == [json.loads(row) for line in lines for row in ask(line, "json").splitlines()]
 
 
 @pytest.mark.parametrize("line", [

@@ -49,11 +49,21 @@ def _draw(session: Session, wanted: list[tuple[str, str]]) -> int:
     return 0
 
 
+def _code(files: list[str], vmlinux: str | None, commands: list[str]) -> str:
+    """A program that asks the same."""
+    given = [*map(repr, files), *([f"vmlinux={vmlinux!r}"] if vmlinux else [])]
+    lines = ["import linscope", "", f"with linscope.open_kernel({', '.join(given)}) as session:"]
+    for command in commands or ["ps"]:
+        lines += [f"    for row in session.rows({command!r}):", "        print(row)"]
+    return "\n".join([*lines, ""])
+
+
 class Crash:
     """A dump, a guest's RAM or the running kernel, without debugging information."""
 
     summary = "look into a kernel's memory: dumps, guests, the running kernel"
     examples = (
+        "linscope crash vmcore -c findings",
         "linscope crash vmcore",
         "linscope crash vmcore -c ps -c 'foreach bt' -c log",
         "linscope crash /proc/kcore -c 'bt 1' --json",
@@ -65,6 +75,7 @@ class Crash:
         """The dump, and what to ask it."""
         parser.add_argument("dump", metavar="FILE", help="a vmcore, a guest's RAM, /proc/kcore, qemu:PID")
         parser.add_argument("others", metavar="PART", nargs="*", help="the other files of a split dump")
+        parser.add_argument("--code", action="store_true", help="print the Python that gives the same rows")
         parser.add_argument("--flame", metavar="PICTURE", help="the stacks of all tasks, by state: .html, .svg, .txt")
         parser.add_argument("--memory", metavar="PICTURE", help="who has the memory, as a tree map")
         parser.add_argument("--processes", metavar="PICTURE", help="the tree of processes, by memory")
@@ -83,6 +94,9 @@ class Crash:
         def write(rows: Rows, out: IO[str]) -> None:
             write_rows(rows, arguments.format, out)
 
+        if arguments.code:
+            print(_code([arguments.dump, *arguments.others], arguments.vmlinux, arguments.command), end="")
+            return 0
         with _output(arguments.output), open_kernel(arguments.dump, *arguments.others) as kernel:
             session = Session(kernel, arguments.vmlinux or "")
             drawn = [(path, kind) for kind in ("flame", "processes", "memory") if (path := getattr(arguments, kind))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from linscope.crash import COMMANDS
 from linscope.crash.command import parse_line
@@ -41,6 +41,16 @@ class Session:
         self._stacks: Stacks | None = None
         self.aliases = dict(ALIASES)
         self.paths = Paths(kernel)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the dump; harmless when repeated."""
+        self.kernel.close()
 
     def __repr__(self) -> str:
         return f"<crash session over {self.kernel!r}>"
@@ -140,6 +150,15 @@ class Session:
             name, rest = "struct", f"{name} {rest}"
         command = COMMANDS[name]
         yield from command.run(self, parse_line(name, command, rest))
+
+    def rows(self, line: str) -> list[dict[str, Any]]:
+        """The rows of a command as data, in the columns that JSON has.  Raises LinscopeError."""
+        found = []
+        for table in self.run(line):
+            columns = [(place, one) for place, one in enumerate(table.columns) if one.in_data]
+            for row in table.rows:
+                found.append({one.name: one.value(row[place]) if one.value else row[place] for place, one in columns})
+        return found
 
     def _is_struct(self, name: str) -> bool:
         return name.isidentifier() and any(self.kernel.types.find(f"{tag} {name}") for tag in ("struct", "union"))
