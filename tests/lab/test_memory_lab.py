@@ -26,6 +26,7 @@ class Dumped(NamedTuple):
 
     session: Session
     truth: dict[str, Any]
+    live: list[dict[str, Any]]  # what vm -p said inside of the guest, of /proc/kcore
 
     def ask(self, line: str) -> list[dict[str, Any]]:
         out = io.StringIO()
@@ -48,9 +49,14 @@ def dumped(qemu: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dum
     with Guest(GuestOptions(memory="384M", disk=str(disk)), say=print) as guest:
         result = guest.run([sys.executable, str(Path(__file__).with_name("memory_guest.py"))], timeout_s=120)
         assert result.exit_code == 0, result
+        truth = json.loads(result.stdout)
+        crash = [sys.executable, "-m", "linscope", "crash", "/proc/kcore", "--json", "-c", f"vm -p {truth['pid']}"]
+        live = guest.run(crash, timeout_s=120)
+        assert live.exit_code == 0, live
+        truth["meminfo"] = guest.run("cat /proc/meminfo").stdout  # of now
         guest.dump(str(dump), "kdump-zlib")
     with open_kernel(str(dump)) as kernel:
-        yield Dumped(Session(kernel), json.loads(result.stdout))
+        yield Dumped(Session(kernel), truth, [json.loads(line) for line in live.stdout.splitlines()])
 
 
 def test_areas_are_those_of_maps(dumped: Dumped) -> None:
@@ -94,6 +100,10 @@ def test_pages_are_where_pagemap_has_them(dumped: Dumped) -> None:
         swapped += page is not None
         guarded += address == dumped.truth["guarded"] and physical is not None
     assert not wanted and swapped == 16 and guarded == 1
+
+
+def test_the_running_kernel_says_the_same_as_its_dump(dumped: Dumped) -> None:
+    assert dumped.live == dumped.ask(f"vm -p {dumped.pid}")
 
 
 def test_the_way_to_a_page(dumped: Dumped) -> None:

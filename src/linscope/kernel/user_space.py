@@ -33,7 +33,7 @@ def user_space(kernel: Kernel, task: Object) -> AddressSpace:
         raise UnsupportedError(
             "page tables cannot be followed here", where=kernel.where, why="there is no physical memory"
         )
-    return type(whole)(
+    return AddressSpace(
         whole.physical, whole.translate(int(mm.pgd)), levels=whole.levels, encryption_mask=whole.encryption_mask,
         where=f"PID {int(task.pid)} of {kernel.where}",
     )  # fmt: skip
