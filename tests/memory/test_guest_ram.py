@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -258,3 +261,40 @@ def test_closing_twice(tmp_path: Path) -> None:
     memory.close()
     with pytest.raises(MemoryFault):
         memory.read(PAGE, 8)
+
+
+READ_AS_NOBODY = """
+import os, sys
+os.setgid(65534)
+os.setuid(65534)
+from linscope.errors import InputError
+from linscope.memory import open_memory
+try:
+    open_memory(sys.argv[1])
+except InputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes somebody else: run as root")
+def test_a_dump_of_others_is_refused_with_what_helps(tmp_path: Path) -> None:
+    code = "import linscope.memory._opening, linscope.memory.guest_ram\n" + READ_AS_NOBODY  # what nobody may not import
+    path = tmp_path / "dump"
+    path.write_bytes(kdump({1: page_of(1)}))
+    path.chmod(0o600)
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    assert "Permission denied" in done.stdout
+    assert "run as root" in done.stdout
+
+
+def test_two_readers_of_one_file_at_once(tmp_path: Path) -> None:
+    pages = {n: page_of(n, dull=False) for n in range(800)}
+    path = tmp_path / "dump"
+    path.write_bytes(kdump(pages, compression="zstd"))
+
+    def read(order: range) -> bool:
+        with open_memory(str(path)) as memory:
+            return all(memory.read(n << 12, PAGE) == pages[n] for n in order)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert all(pool.map(read, (range(800), range(799, -1, -1))))
