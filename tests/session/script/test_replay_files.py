@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from replayed import replay
+from replayed import Made, MadeContents, replay
 
-from linscope.errors import SourceError
+from linscope.errors import SourceError, UnsupportedError
 from linscope.formats.perf_data.reader import open_perf_data
+from linscope.session.script.replay.contents import Origin
 from linscope.session.script.replay.main import list_recorded, open_contents
 
 CONFORMANCE = Path(__file__).resolve().parents[4] / "shared" / "conformance"
@@ -163,3 +164,13 @@ def test_the_events_of_another_kernel_stay_without_names(cut_off: Path, place: i
         lines("tracepoint:raw_syscalls:sys_enter { @n = count() }", cut_off)
     assert "tracepoint not recorded: raw_syscalls:sys_enter" in str(caught.value)
     assert "cut off in front of the names of its events" in str(caught.value)
+
+
+def test_what_a_script_read_on_a_big_endian_machine_is_refused() -> None:
+    class Contents(MadeContents):
+        origin = Origin(big_endian=True)
+
+    contents = Contents([Made(1)])
+    contents.session = {"start_ns": 1, "end_ns": 2}
+    with pytest.raises(UnsupportedError, match="a recording of a script on a big-endian machine"):
+        replay("begin { print(1) }", contents)

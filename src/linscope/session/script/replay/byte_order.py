@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from linscope.binfmt.event_format import parse_format
+from linscope.errors import UnsupportedError
 from linscope.formats.parquet.event_columns import EventColumns
 
 if TYPE_CHECKING:
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 def native_windows(contents: Contents, windows: Iterable[Window]) -> Iterator[Window]:
     """Windows of big-endian records, with records of the same values in little-endian order.
 
-    Records without a format, and what lies in one behind its fields, are left out.
+    Records without a format, and what lies in one behind its fields, are left out.  Raises UnsupportedError for a
+    recording of a script: nobody knows what the bytes are that it read.
     """
+    if contents.session:
+        raise UnsupportedError("a recording of a script on a big-endian machine", where=contents.where)
     columns: dict[int, EventColumns | None] = {}
     for window in windows:
         at, size = np.zeros(len(window.at), np.uint64), np.zeros(len(window.size), np.uint32)
