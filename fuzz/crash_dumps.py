@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "crash"))
 
-import damage  # noqa: E402
+import damaged_kernels  # noqa: E402
 
 from linscope.crash.session import Session  # noqa: E402
 from linscope.errors import LinscopeError  # noqa: E402
@@ -39,15 +39,15 @@ def main() -> int:
     for seed in range(arguments.seed, arguments.seed + arguments.count):
         with open_kernel(arguments.dump) as kernel:
             try:
-                session = Session(damage.damaged(kernel, seed))
+                session = Session(damaged_kernels.damaged(kernel, seed))
             except LinscopeError:
                 refused += 1
                 continue
-            for line in damage.lines(seed, 14):
+            for line in damaged_kernels.lines(seed, 14):
                 asked += 1
                 begin = time.process_time()
                 try:
-                    damage.answer(session, line, ("text", "json")[seed % 2])
+                    damaged_kernels.answer(session, line, ("text", "json")[seed % 2])
                 except Exception as error:  # noqa: BLE001 what we look for
                     found += 1
                     print(f"seed {seed}: {line}: {error!r}")

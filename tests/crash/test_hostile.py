@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-import damage
+import damaged_kernels
 import pytest
 
 from linscope.crash.session import Session
@@ -17,11 +17,11 @@ from linscope.target.walks import iter_hlist, iter_list, iter_maple, iter_rbtree
 @pytest.mark.parametrize("seed", range(40))
 def test_any_damage(session: Session, seed: int) -> None:
     try:
-        hurt = Session(damage.damaged(session.kernel, seed))
+        hurt = Session(damaged_kernels.damaged(session.kernel, seed))
     except LinscopeError:
         return
-    for line in damage.lines(seed, 12):
-        damage.answer(hurt, line, ("text", "json")[seed % 2])
+    for line in damaged_kernels.lines(seed, 12):
+        damaged_kernels.answer(hurt, line, ("text", "json")[seed % 2])
 
 
 class Words:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from kernel_images import bzimage
 
 from linscope.kdump.load import LoadOptions, make_plan
 from linscope.memory import open_memory
@@ -101,8 +102,6 @@ def test_a_kernel_that_no_crash_has_started() -> None:
 
 def test_an_initramfs_of_others(tmp_path: Path) -> None:
     """Then nothing has to be known of disks; it is taken as it is."""
-    from test_machine import bzimage
-
     (tmp_path / "image").write_bytes(bzimage())
     (tmp_path / "initrd").write_bytes(b"070701")
     options = LoadOptions(kernel=str(tmp_path / "image"), initrd=str(tmp_path / "initrd"), command_line="root=/dev/x")
@@ -123,8 +122,6 @@ def test_status_of_this_machine() -> None:
 
 
 def test_an_estimate(tmp_path: Path) -> None:
-    from test_machine import bzimage
-
     (tmp_path / "image").write_bytes(bzimage(init_size=64 << 20))
     (tmp_path / "initrd").write_bytes(bytes(10 << 20))
     done = kdump("estimate", "--kernel", str(tmp_path / "image"), "--initrd", str(tmp_path / "initrd"))

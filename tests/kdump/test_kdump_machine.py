@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import struct
 from pathlib import Path
 
 import pytest
+from kernel_images import bzimage
 
 from linscope.errors import FormatError, InputError, LinscopeError, UnsupportedError
 from linscope.kdump import status
@@ -127,16 +127,6 @@ def test_modules_come_behind_what_they_need(tmp_path: Path) -> None:
                      "b.ko", "a.ko"]  # fmt: skip
     with pytest.raises(LinscopeError, match="cannot read what modules need"):
         Modules(tmp_path / "none")
-
-
-def bzimage(release: str = "6.1.0-x", init_size: int = 50 << 20) -> bytes:
-    head = bytearray(0x800)
-    head[0x202:0x206] = b"HdrS"
-    struct.pack_into("<H", head, 0x20E, 0x400)
-    struct.pack_into("<I", head, 0x260, init_size)
-    text = f"{release} (builder@host) #1 SMP".encode() + b"\0"
-    head[0x600 : 0x600 + len(text)] = text
-    return bytes(head)
 
 
 def test_kernel_images(tmp_path: Path) -> None:
