@@ -1,7 +1,7 @@
 # Runs as process 1 of the capture kernel, in the root file system: capture, then away.
 # Lines in front of these set: command (to capture), target (folder), away (b: reboot, o: power off); and define
 # mount_disk; target_source is "" when the target is mounted already, else target_kind, target_options, target_point.
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TMPDIR=/run
 bb=/run/lab/busybox
 log=/run/linscope-kdump.log
 leave() {

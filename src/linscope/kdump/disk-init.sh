@@ -14,7 +14,6 @@ $bb mount --move /proc /new/proc
 $bb mount --move /sys /new/sys
 $bb mount --move /dev /new/dev
 $bb mount -t tmpfs tmpfs /new/run
-$bb mount -t tmpfs tmpfs /new/tmp
 $bb mkdir /new/run/lab
 $bb cp /bin/busybox /agent /new/run/lab/
 exec $bb switch_root /new /run/lab/busybox sh /run/lab/agent
