@@ -7,35 +7,19 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from peer_answers import Ask, answers, words
 
 from linscope.cli import run
 from linscope.crash.session import Session
 from linscope.errors import LinscopeError, UsageError
 
-Ask = Callable[..., str]
 DUMP = Path(__file__).resolve().parents[3] / "shared" / "dumps" / "debian-6.1-lzo.kdump"
 
 
-def words(text: str) -> list[str]:
-    """Lines without empty ones, and without the width of columns."""
-    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
-
-
-def answers() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for line in Path(__file__).with_name("answers_of_crash.txt").read_text().splitlines():
-        if line.startswith("=== "):
-            found[line[4:]] = []
-        else:
-            found[next(reversed(found))].append(line)
-    return found
-
-
-ANSWERS = answers()
+ANSWERS = answers("answers_of_crash.txt")
 DIFFERENT = {"mach", "bt 1"}
 
 

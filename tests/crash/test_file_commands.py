@@ -5,32 +5,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
+from peer_answers import Ask, answers, words
 
 from linscope.errors import MemoryFault, UsageError
 
-Ask = Callable[..., str]
-
-
-def words(text: str) -> list[str]:
-    """Lines without empty ones, and without the width of columns."""
-    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
-
-
-def answers() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for line in Path(__file__).with_name("answers_of_crash_files.txt").read_text().splitlines():
-        if line.startswith("=== "):
-            found[line[4:]] = []
-        else:
-            found[next(reversed(found))].append(line)
-    return found
-
-
-ANSWERS = answers()
+ANSWERS = answers("answers_of_crash_files.txt")
 DIFFERENT = {"files 105", "net"}
 
 

@@ -7,32 +7,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
+from peer_answers import Ask, answers, words
 
 from linscope.errors import UsageError
 
-Ask = Callable[..., str]
-
-
-def words(text: str) -> list[str]:
-    """Lines without empty ones, and without the width of columns."""
-    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
-
-
-def answers() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for line in Path(__file__).with_name("answers_of_crash_memory.txt").read_text().splitlines():
-        if line.startswith("=== "):
-            found[line[4:]] = []
-        else:
-            found[next(reversed(found))].append(line)
-    return found
-
-
-ANSWERS = answers()
+ANSWERS = answers("answers_of_crash_memory.txt")
 PAGES = "PAGE PHYSICAL MAPPING INDEX CNT FLAGS"
 
 
