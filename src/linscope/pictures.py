@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from linscope.picture.flame_graph import FlameGraph
     from linscope.picture.heat_map import HeatDetails, HeatMap
     from linscope.picture.rows import Rows
+    from linscope.picture.tree_map import TreeMap
     from linscope.views.buckets import BucketCounts
 
 PICTURE_FORMS = (".html", ".svg", ".txt")
@@ -42,6 +43,20 @@ def _write(path: str | os.PathLike[str], made: str) -> None:
         Path(path).write_text(made, encoding="utf-8", errors="replace")
     except OSError as error:
         raise OutputError("cannot write the picture", where=os.fspath(path), why=error.strerror or "") from None
+
+
+class TreeMapPicture:
+    """A tree map; ``tree_map`` holds the areas."""
+
+    def __init__(self, tree_map: TreeMap) -> None:
+        self.tree_map = tree_map
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the form that the name ends in: .html, .svg or .txt.  Raises UsageError, OutputError."""
+        from linscope.render.tree_map_svg import render_html, render_svg, render_text
+
+        make = {".html": render_html, ".svg": render_svg, ".txt": render_text}[form_of(path)]
+        _write(path, make(self.tree_map))
 
 
 def _framed(page: str, height: int) -> str:

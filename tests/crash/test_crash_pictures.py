@@ -46,7 +46,7 @@ def test_memory_by_owner(session: Session) -> None:
     assert sum(size for _, size in found["slab caches"].parts) == found["slab caches"].size
     assert found["slab caches"].parts[0][0] == "inode_cache"
     assert found["anonymous memory of processes"].parts[0][0] == "work (101)"
-    picture = memory(session)
+    picture = memory(session).tree_map
     assert "free" in render_text(picture) and "<svg" in render_html(picture)
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linscope.errors import LinscopeError, OutputError
+from linscope.errors import LinscopeError
 from linscope.kernel.memory_owners import owners
 from linscope.kernel.task import is_kthread, iter_processes, iter_tasks, rss_pages, task_state
 from linscope.picture.tree_map import Area, TreeMap
-from linscope.pictures import FlamePicture, form_of
-from linscope.render.tree_map_svg import render_html, render_svg, render_text
+from linscope.pictures import FlamePicture, TreeMapPicture
 from linscope.views.stacks import Frame, stacks_graph
 
 if TYPE_CHECKING:
@@ -74,23 +72,12 @@ def processes(session: Session) -> FlamePicture:
     return FlamePicture(graph)
 
 
-def memory(session: Session) -> TreeMap:
+def memory(session: Session) -> TreeMapPicture:
     """Who has the memory."""
     areas = []
     for owner in owners(session.kernel):
         areas.append(Area(owner.name, owner.size, [Area(name, size) for name, size in owner.parts]))
-    return TreeMap("Memory by owner", _subtitle(session), "bytes", areas)
-
-
-def save_memory(session: Session, path: str) -> None:
-    """Write that picture: .html, .svg or .txt.  Raises UsageError, OutputError."""
-    form = form_of(path)
-    picture = memory(session)
-    make = {".html": render_html, ".svg": render_svg, ".txt": render_text}[form]
-    try:
-        Path(path).write_text(make(picture), encoding="utf-8")
-    except OSError as error:
-        raise OutputError("cannot write the picture", where=path, why=error.strerror or "") from None
+    return TreeMapPicture(TreeMap("Memory by owner", _subtitle(session), "bytes", areas))
 
 
 def _ancestry(task: Object) -> list[Frame]:

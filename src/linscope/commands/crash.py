@@ -41,7 +41,7 @@ def _draw(session: Session, wanted: list[tuple[str, str]]) -> int:
         if kind == "flame":
             _crash_pictures.stacks(session).save(path)
         elif kind == "memory":
-            _crash_pictures.save_memory(session, path)
+            _crash_pictures.memory(session).save(path)
         else:
             _crash_pictures.processes(session).save(path, inverted=True)
     for problem in dict.fromkeys(session.problems[told:]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from linscope.crash.session import Session
@@ -12,7 +13,7 @@ from linscope.kernel.locks import Wait, chain, find_circles, iter_waits
 from linscope.kernel.machine import memory_bytes, taints
 from linscope.kernel.memory_owners import owners, slab_use
 from linscope.kernel.panic_words import last_words, signs
-from linscope.kernel.printk import iter_messages
+from linscope.kernel.printk import Message, iter_messages
 from linscope.kernel.scheduler import last_run_ns, run_queue, waits_since_ns
 from linscope.kernel.stacks import Stack
 from linscope.kernel.task import iter_tasks, task_state
@@ -83,12 +84,17 @@ def iter_findings(session: Session) -> Iterator[Finding]:
 
 
 class _Stacks:
-    """Stacks and waits of blocked tasks, found once."""
+    """Stacks and waits of blocked tasks, and the log; each found once."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self._blocked: list[tuple[Object, Stack]] | None = None
         self._waits: list[Wait] | None = None
+
+    @cached_property
+    def messages(self) -> list[Message]:
+        """The log."""
+        return list(iter_messages(self.session.kernel))
 
     def blocked(self) -> list[tuple[Object, Stack]]:
         """Tasks in state D."""
@@ -125,8 +131,7 @@ def who(task: Object) -> str:
 
 
 def _panic(session: Session, stacks: _Stacks) -> Iterator[Finding]:
-    messages = list(iter_messages(session.kernel))
-    words = last_words(messages)
+    words = last_words(stacks.messages)
     if words is None:
         return
     details = [words.meaning] if words.meaning else []
@@ -295,7 +300,7 @@ def _rcu(session: Session, stacks: _Stacks) -> Iterator[Finding]:
 
 
 def _log(session: Session, stacks: _Stacks) -> Iterator[Finding]:
-    for name, messages in signs(list(iter_messages(session.kernel))):
+    for name, messages in signs(stacks.messages):
         shown = [messages[0]] if len(messages) == 1 else [messages[0], messages[-1]]
         details = [f"[{one.time_ns / 1e9:.6f}] {one.text.splitlines()[0]}" for one in shown]
         yield Finding("sign", f"The log has {len(messages)} {name}", details, ["log"])

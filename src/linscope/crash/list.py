@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Iterator
 
 from linscope.crash.command import rows_of_text
-from linscope.crash.session import Session, parse_hex
-from linscope.crash.struct import find_struct, rows_of_members
+from linscope.crash.session import Session
+from linscope.crash.struct import offset_of, rows_of_members
 from linscope.errors import FormatError, UsageError
 from linscope.picture.rows import Column, Rows
 from linscope.target.walks import MOST
@@ -80,18 +80,6 @@ def _structs(
             raise FormatError(f"the list at {start:#x} goes in a circle at {at - shift:#x}")
         seen.add(at)
         yield at - shift
-
-
-def offset_of(session: Session, text: str) -> int:
-    """Bytes of "16" or "task_struct.tasks".  Raises UsageError, UnknownNameError."""
-    owner, dot, member = text.partition(".")
-    if dot:
-        kind = find_struct(session, owner)
-        return session.kernel.types.place(kind, member).bit_offset // 8
-    number = int(text) if text.isdigit() else parse_hex(text)
-    if number is None:
-        raise UsageError(f"{text!r} is no offset: a number of bytes, or STRUCT.MEMBER")
-    return number
 
 
 def rows_of_addresses(session: Session, addresses: Iterator[int], structs: list[str], base: int) -> Iterator[Rows]:

@@ -85,7 +85,7 @@ def _addresses(session: Session, kind: Type, arguments: argparse.Namespace) -> l
     else:
         address = session.address(word)
     if arguments.offset is not None:
-        address -= _offset(session, arguments.offset)
+        address -= offset_of(session, arguments.offset)
     count = arguments.count
     if not count:
         raise UsageError("a count of 0 shows nothing")
@@ -93,13 +93,15 @@ def _addresses(session: Session, kind: Type, arguments: argparse.Namespace) -> l
     return [address + place * kind.size for place in places]
 
 
-def _offset(session: Session, text: str) -> int:
+def offset_of(session: Session, text: str) -> int:
+    """Bytes of "16" or "task_struct.tasks".  Raises UsageError, UnknownNameError."""
     owner, dot, member = text.partition(".")
     if dot:
-        return session.kernel.types.place(find_struct(session, owner), member).bit_offset // 8
+        kind = find_struct(session, owner)
+        return session.kernel.types.place(kind, member).bit_offset // 8
     number = int(text) if text.isdigit() else parse_hex(text)
     if number is None:
-        raise UsageError(f"{text!r} is no offset")
+        raise UsageError(f"{text!r} is no offset: a number of bytes, or STRUCT.MEMBER")
     return number
 
 

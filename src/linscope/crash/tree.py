@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from linscope.crash.list import offset_of, rows_of_addresses
+from linscope.crash.list import rows_of_addresses
 from linscope.crash.session import Session
+from linscope.crash.struct import offset_of
 from linscope.picture.rows import Column, Rows
 from linscope.target.walks import iter_maple, iter_rbtree, iter_xarray
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from linscope.errors import LinscopeError
 from linscope.kernel.slab import Slabs
-from linscope.kernel.task import iter_processes, iter_threads
+from linscope.kernel.task import iter_processes, rss_counts
 from linscope.kernel.vmstat import node_counters
 from linscope.kernel.zones import iter_zone_facts
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from typing import NamedTuple
 
     from linscope.target.kernel import Kernel
-    from linscope.target.objects import Object
 else:
     from linscope.binfmt.records import NamedTuple
 
@@ -80,22 +79,9 @@ def _anonymous(kernel: Kernel) -> list[tuple[str, int]]:
     found = []
     for leader in iter_processes(kernel):
         try:
-            pages = _anonymous_pages(kernel, leader)
-            if pages > 0:
-                found.append((f"{leader.comm.string_()} ({int(leader.pid)})", pages * _PAGE))
+            counts = rss_counts(kernel, leader)
+            if counts and counts[_ANONYMOUS] > 0:
+                found.append((f"{leader.comm.string_()} ({int(leader.pid)})", counts[_ANONYMOUS] * _PAGE))
         except LinscopeError as error:
             kernel.problems.append(f"process at {leader.address_:#x}: {error}")
     return sorted(found, key=lambda one: -one[1])
-
-
-def _anonymous_pages(kernel: Kernel, leader: Object) -> int:
-    """Of a process.  Until v6.2 (f1a7941243c1) threads keep up to 64 of them to themselves."""
-    mm = leader.mm
-    if not int(mm):
-        return 0
-    if not kernel.types.has_member("struct mm_struct", "rss_stat.count"):
-        return int(mm.rss_stat[_ANONYMOUS].count)
-    pages = int(mm.rss_stat.count[_ANONYMOUS].counter)
-    if kernel.types.has_member("struct task_struct", "rss_stat"):
-        pages += sum(int(thread.rss_stat.count[_ANONYMOUS]) for thread in iter_threads(kernel, leader))
-    return pages

@@ -142,23 +142,30 @@ def running_tasks(kernel: Kernel) -> dict[int, int]:
     return found
 
 
-def rss_pages(kernel: Kernel, task: Object) -> int:
-    """Pages of memory that a task's process has (file, anonymous, shared); 0 without an address space.
+def rss_counts(kernel: Kernel, task: Object) -> list[int]:
+    """Pages of a task's process: of files, anonymous, swapped, shared; [] without an address space.
 
-    Raises MemoryFault, FormatError.  Source: include/linux/mm.h, get_mm_rss.  Until v6.2 (f1a7941243c1) threads keep
-    up to 64 of them to themselves.
+    Raises MemoryFault, FormatError.  Source: include/linux/mm_types_task.h.  Until v6.2 (f1a7941243c1) threads keep up
+    to 64 of them to themselves.
     """
     mm = task.mm
     if not int(mm):
-        return 0
+        return []
     if not kernel.types.has_member("struct mm_struct", "rss_stat.count"):
-        counts = [int(one.count) for one in mm.rss_stat]
-    else:
-        counts = [int(one.counter) for one in mm.rss_stat.count]
-        if kernel.types.has_member(_TASK, "rss_stat"):
-            for thread in iter_threads(kernel, task.group_leader.deref_()):
-                counts = [count + int(one) for count, one in zip(counts, thread.rss_stat.count, strict=True)]
-    return sum(max(count, 0) for place, count in enumerate(counts) if place != _SWAPPED)
+        return [int(one.count) for one in mm.rss_stat]
+    counts = [int(one.counter) for one in mm.rss_stat.count]
+    if kernel.types.has_member(_TASK, "rss_stat"):
+        for thread in iter_threads(kernel, task.group_leader.deref_()):
+            counts = [count + int(one) for count, one in zip(counts, thread.rss_stat.count, strict=True)]
+    return counts
+
+
+def rss_pages(kernel: Kernel, task: Object) -> int:
+    """Pages of memory that a task's process has (file, anonymous, shared); 0 without an address space.
+
+    Raises MemoryFault, FormatError.  Source: include/linux/mm.h, get_mm_rss.
+    """
+    return sum(max(count, 0) for place, count in enumerate(rss_counts(kernel, task)) if place != _SWAPPED)
 
 
 def children(kernel: Kernel, task: Object) -> Iterator[Object]:
