@@ -46,7 +46,7 @@ def _named(session: Session, word: int) -> str:
     place = session.kernel.place_of(word)
     if place is None or place.offset > 1 << 20:
         return f"{word:016x}"
-    return f"{place.symbol}+{place.offset}" if place.offset else place.symbol
+    return place.in_decimal
 
 
 def _bounds(session: Session, task: Object) -> tuple[int, int]:

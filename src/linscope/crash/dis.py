@@ -126,7 +126,7 @@ def _instructions(session: Session, data: bytes, address: int, start: int | None
         if target and mnemonic.startswith(_BRANCHES):
             place = kernel.place_of(int(target[1], 16))
             if place is not None:
-                text += f" <{place.symbol}{f'+{place.offset}' if place.offset else ''}>"
+                text += f" <{place.in_decimal}>"
         if at == start and code == _FTRACE_NOP:
             text += " [FTRACE NOP]"
         here = kernel.place_of(at) if start is not None else None

@@ -136,7 +136,7 @@ def shower(session: Session, base: int = 10) -> Shower:
 
     def name_of(address: int) -> str:
         place = session.kernel.place_of(address)
-        return "" if place is None else f"{place.symbol}+{place.offset}" if place.offset else place.symbol
+        return "" if place is None else place.in_decimal
 
     return Shower(base=base, name_of=name_of)
 

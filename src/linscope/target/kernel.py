@@ -40,6 +40,11 @@ class Place(NamedTuple):
     module: str  # "" for the kernel's own
     address: int  # of the symbol
 
+    @property
+    def in_decimal(self) -> str:
+        """ "vfs_read+151", as crash writes it, without the module."""
+        return f"{self.symbol}+{self.offset}" if self.offset else self.symbol
+
     def __str__(self) -> str:
         offset = f"+{self.offset:#x}" if self.offset else ""
         return f"{self.symbol}{offset}" + (f" [{self.module}]" if self.module else "")
